@@ -1,0 +1,12 @@
+//! Plain data that knows nothing of the rest: errors, cancellation, events, units, config text.
+
+pub mod cancel;
+pub mod command;
+pub mod endpoint;
+pub mod error;
+pub mod event;
+pub mod project;
+pub mod secret;
+pub mod shell;
+pub mod suggest;
+pub mod units;

@@ -1,0 +1,1 @@
+//! A deployment config: several YAML files merged into one, every key with its file and line.

@@ -1,0 +1,1 @@
+//! A deployment: its directory, its nodes, plan and apply.

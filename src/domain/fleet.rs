@@ -1,0 +1,1 @@
+//! A set of nodes acted on in parallel.

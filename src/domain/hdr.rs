@@ -1,0 +1,1 @@
+//! HDR interval logs: trimmed, merged, summarised.

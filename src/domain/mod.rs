@@ -1,0 +1,7 @@
+//! What opsrun does, without scripts and without a terminal.
+
+pub mod config;
+pub mod deployment;
+pub mod fleet;
+pub mod hdr;
+pub mod yaml_edit;

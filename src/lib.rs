@@ -1,0 +1,8 @@
+//! opsrun: lab procedures as short scripts. See `CONTRIBUTING.md` for the storeys of the house.
+
+pub mod base;
+pub mod cli;
+pub mod domain;
+pub mod script;
+pub mod transport;
+pub mod ui;

@@ -1,0 +1,3 @@
+//! The script host: Rhai and all that scripts can call.
+
+pub mod api;

@@ -1,0 +1,76 @@
+//! Where nodes come from. One trait: what exists, create, change, destroy.
+
+pub mod local;
+pub mod static_hosts;
+
+use crate::base::endpoint::Endpoint;
+use crate::base::error::Result;
+use crate::base::event::Cx;
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+
+/// A node as the config wants it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct NodeSpec {
+    /// `server-0`
+    pub name: String,
+    pub group: String,
+    pub index: usize,
+    /// What only this provider understands (`instance_type`, `host`, …), as the config gave it for the group.
+    #[serde(default)]
+    pub options: serde_json::Map<String, serde_json::Value>,
+}
+
+/// Whether a node can be used.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum NodeStatus {
+    Running,
+    /// Exists, but does not answer: the provider's `create` brings it back.
+    Stopped,
+}
+
+/// A node as it exists.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct NodeFound {
+    pub spec: NodeSpec,
+    pub status: NodeStatus,
+    pub endpoint: Endpoint,
+    /// Its SSH host keys in known_hosts form (`ssh-ed25519 AAAA…`), when the provider knows them before the first connection.
+    #[serde(default)]
+    pub host_keys: Vec<String>,
+}
+
+/// What a provider is told about the deployment it works for.
+#[derive(Clone, Debug)]
+pub struct Site {
+    /// `4504`
+    pub deployment: String,
+    /// Unique for all time; marks everything that belongs to the deployment.
+    pub uuid: uuid::Uuid,
+    /// `deployments/4504`, absolute. The provider may keep a folder of its own in it, named after itself.
+    pub dir: PathBuf,
+    /// The private key nodes must accept, and its public half beside it (`.pub`).
+    pub private_key: PathBuf,
+    pub public_key: PathBuf,
+}
+
+/// Makes and unmakes nodes. Every call can be repeated after a crash at any point and then converges.
+#[async_trait]
+pub trait Provider: Send + Sync {
+    /// `local`, `static`, …
+    fn name(&self) -> &'static str;
+
+    /// Every node of the deployment that exists, in any order. Reads only.
+    async fn list(&self, site: &Site, cx: &Cx) -> Result<Vec<NodeFound>>;
+
+    /// Makes these nodes exist and run; nodes that already do are left as they are. Returns them in the order asked.
+    async fn create(&self, site: &Site, specs: &[NodeSpec], cx: &Cx) -> Result<Vec<NodeFound>>;
+
+    /// Makes these nodes, and all that runs on them, not exist. Names that do not exist are fine.
+    async fn destroy(&self, site: &Site, names: &[String], cx: &Cx) -> Result<()>;
+
+    /// After the last node: removes all else that carries the deployment's UUID, and proves that nothing is left.
+    async fn destroy_all(&self, site: &Site, cx: &Cx) -> Result<()>;
+}

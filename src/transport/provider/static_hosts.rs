@@ -1,0 +1,1 @@
+//! Hosts that exist already, by address or from an ssh_config.

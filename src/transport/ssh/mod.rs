@@ -1,0 +1,1 @@
+//! The SSH client: pooled connections, commands, file transfer, forwarding.

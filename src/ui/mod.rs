@@ -1,0 +1,1 @@
+//! The only place that draws on a terminal: errors, progress, live output.
