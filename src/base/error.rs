@@ -43,6 +43,8 @@ pub enum Kind {
     Io,
     /// A web server could not be reached or answered with an error.
     Http,
+    /// Nothing went wrong that is worth words: only the exit code is passed on.
+    Exit,
     /// A defect of opsrun itself.
     Internal,
 }
@@ -67,6 +69,7 @@ impl Kind {
             Self::Provider => "provider",
             Self::Io => "io",
             Self::Http => "http",
+            Self::Exit => "exit",
             Self::Internal => "internal",
         }
     }
@@ -135,6 +138,8 @@ pub struct Details {
     pub signal: Option<String>,
     /// The failures this one sums up, one a node, in node order.
     pub failed: Vec<Error>,
+    /// The exit code of the program, when it is not the one of the kind.
+    pub exit: Option<u8>,
     /// What a script threw, as JSON, when it was not one of ours.
     pub thrown: Option<serde_json::Value>,
 }
@@ -157,6 +162,7 @@ impl Error {
             code: None,
             signal: None,
             failed: Vec::new(),
+            exit: None,
             thrown: None,
         }))
     }
@@ -171,6 +177,28 @@ impl Error {
 
     pub fn cancelled() -> Self {
         Self::new(Kind::Cancelled, "interrupted")
+    }
+
+    /// Ends the program with this code and without a word: another's exit code is passed on.
+    pub fn exit(code: u8) -> Self {
+        Self::new(Kind::Exit, format!("exit code {code}")).exit_with(code)
+    }
+
+    /// The work had begun when this happened: whatever its kind, the program ends with 1 (130 when interrupted).
+    #[must_use]
+    pub fn begun(self) -> Self {
+        let code = match (self.0.exit, self.kind()) {
+            (Some(code), _) => code,
+            (None, Kind::Cancelled) => 130,
+            (None, _) => 1,
+        };
+        self.exit_with(code)
+    }
+
+    #[must_use]
+    pub fn exit_with(mut self, code: u8) -> Self {
+        self.0.exit = Some(code);
+        self
     }
 
     /// A defect of ours: says so, instead of blaming the user.

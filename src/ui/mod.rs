@@ -1,1 +1,170 @@
 //! The only place that draws on a terminal: errors, progress, live output.
+
+pub mod errors;
+mod progress;
+pub mod style;
+
+use crate::base::error::{Error, Kind, Result};
+use crate::base::event::{Event, Events, Level, Listener, Stream};
+use crate::base::secret;
+use progress::Bars;
+use std::io::{IsTerminal, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+pub use style::ColorChoice;
+use style::Style;
+
+/// How the user wants to be talked to.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct UiSettings {
+    pub quiet: bool,
+    pub verbose: bool,
+    pub color: ColorChoice,
+}
+
+/// The terminal. Data goes to stdout; everything said about the work goes to stderr.
+#[derive(Clone)]
+pub struct Ui(Arc<Inner>);
+
+struct Inner {
+    settings: UiSettings,
+    out: Style,
+    err: Style,
+    bars: Bars,
+    /// Output of nodes is what the user asked for (`opsrun exec`), so it goes where the node sent it: stdout to stdout.
+    lines_are_data: AtomicBool,
+}
+
+impl Ui {
+    pub fn new(settings: UiSettings) -> Self {
+        let (out, err) = (std::io::stdout().is_terminal(), std::io::stderr().is_terminal());
+        Self(Arc::new(Inner {
+            settings,
+            out: Style::choose(settings.color, out),
+            err: Style::choose(settings.color, err),
+            bars: Bars::new(err && !settings.quiet),
+            lines_are_data: AtomicBool::new(false),
+        }))
+    }
+
+    /// The way lower storeys talk to this terminal.
+    pub fn events(&self) -> Events {
+        Events::new(self.clone())
+    }
+
+    /// Styles for stdout.
+    pub fn out_style(&self) -> Style {
+        self.0.out
+    }
+
+    /// From now on what nodes print to stdout is data, and goes to stdout.
+    pub fn lines_are_data(&self) {
+        self.0.lines_are_data.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether questions can be asked and answered.
+    pub fn is_interactive(&self) -> bool {
+        std::io::stdin().is_terminal() && std::io::stderr().is_terminal()
+    }
+
+    /// Writes data to stdout exactly as it is. A reader that went away (`| head`) ends the program quietly.
+    pub fn data(&self, text: &str) {
+        self.0.bars.suspend(|| write_or_leave(&mut std::io::stdout().lock(), text.as_bytes()));
+    }
+
+    /// Writes one line of data to stdout.
+    pub fn line(&self, text: &str) {
+        self.data(&format!("{text}\n"));
+    }
+
+    /// Writes a value as pretty JSON to stdout.
+    pub fn json(&self, value: &impl serde::Serialize) -> Result<()> {
+        let text = serde_json::to_string_pretty(value).map_err(|e| Error::internal(format!("cannot write JSON: {e}")))?;
+        self.line(&secret::mask(&text));
+        Ok(())
+    }
+
+    /// Says something to the person at the keyboard, on stderr, unless they asked for quiet.
+    pub fn note(&self, text: &str) {
+        if !self.0.settings.quiet {
+            self.say(text);
+        }
+    }
+
+    pub fn warn(&self, text: &str) {
+        self.say(&format!("{} {text}", self.0.err.yellow("warning:")));
+    }
+
+    /// Shows an error with its story, place and hints.
+    pub fn error(&self, error: &Error) {
+        self.say(errors::render(error, self.0.err).trim_end());
+    }
+
+    /// Asks yes or no on the terminal; without a terminal it is an error that names `flag`, the way to say yes beforehand.
+    pub fn confirm(&self, question: &str, flag: &str) -> Result<bool> {
+        if !self.is_interactive() {
+            return Err(Error::new(Kind::Usage, format!("{question} needs an answer, and there is no terminal to ask on"))
+                .hint(format!("Add {flag} to say yes beforehand.")));
+        }
+        self.0.bars.suspend(|| {
+            let mut err = std::io::stderr().lock();
+            let _ = write!(err, "{} [y/N] ", self.0.err.bold(question));
+            let _ = err.flush();
+        });
+        let mut answer = String::new();
+        std::io::stdin().read_line(&mut answer).map_err(|e| Error::io("read", "the answer", &e))?;
+        Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
+    }
+
+    /// Takes down all progress bars.
+    pub fn clear(&self) {
+        self.0.bars.clear();
+    }
+
+    fn say(&self, text: &str) {
+        let text = secret::mask(text);
+        self.0.bars.suspend(|| {
+            let _ = writeln!(std::io::stderr().lock(), "{text}");
+        });
+    }
+}
+
+impl Listener for Ui {
+    fn event(&self, event: Event) {
+        let inner = &self.0;
+        match event {
+            Event::Line { node, stream, text } => {
+                let data = inner.lines_are_data.load(Ordering::Relaxed);
+                let to_stdout = data && stream == Stream::Stdout;
+                if inner.settings.quiet && !data {
+                    return;
+                }
+                let text = secret::mask(&text);
+                let style = if to_stdout { inner.out } else { inner.err };
+                let line = if node.is_empty() { format!("{text}\n") } else { format!("{} {text}\n", style.node(&node)) };
+                inner.bars.suspend(|| {
+                    if to_stdout {
+                        write_or_leave(&mut std::io::stdout().lock(), line.as_bytes());
+                    } else {
+                        let _ = std::io::stderr().lock().write_all(line.as_bytes());
+                    }
+                });
+            }
+            Event::Note { level: Level::Debug, text } if inner.settings.verbose => self.note(&inner.err.dim(&text)),
+            Event::Note { level: Level::Debug, .. } => {}
+            Event::Note { level: Level::Info, text } => self.note(&text),
+            Event::Note { level: Level::Warn, text } => self.warn(&text),
+            Event::Begin { id, label, total, unit } => inner.bars.begin(id, &label, total, unit),
+            Event::Advance { id, done } => inner.bars.advance(id, done),
+            Event::Label { id, label } => inner.bars.label(id, &label),
+            Event::End { id } => inner.bars.end(id),
+        }
+    }
+}
+
+fn write_or_leave(out: &mut impl Write, bytes: &[u8]) {
+    let gone = out.write_all(bytes).and_then(|()| out.flush()).is_err_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe);
+    if gone {
+        std::process::exit(0);
+    }
+}
