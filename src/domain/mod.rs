@@ -4,4 +4,5 @@ pub mod config;
 pub mod deployment;
 pub mod fleet;
 pub mod hdr;
+pub mod node;
 pub mod yaml_edit;
