@@ -73,8 +73,10 @@ impl NodeSet {
         match &*self.0 {
             [only] => Ok(only),
             [] => Err(Error::usage("this needs one node, and the set is empty")),
-            many => Err(Error::usage(format!("this needs one node, and the set has {}: {}", many.len(), self.names().join(", ")))
-                .hint("Take one of them with .first(), [i], or node(\"name\").")),
+            many => {
+                Err(Error::usage(format!("this needs one node, and the set has {}: {}", many.len(), self.names().join(", ")))
+                    .hint("Take one of them with .first(), [i], or node(\"name\")."))
+            }
         }
     }
 

@@ -1,0 +1,8 @@
+#!/bin/sh
+# Everything that must hold before a change lands: format, lints, licences, docs, tests.
+set -eux
+cargo fmt --check
+cargo clippy --all-targets -- -D warnings
+cargo deny --offline check licenses bans sources
+RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --lib -q
+cargo test

@@ -1,0 +1,30 @@
+#!/bin/sh
+# Installs what opsrun's main job (`sh tests/setup.sh run`) or its whole test suite (`sh tests/setup.sh`) needs on Debian.
+# Does nothing for what is there already.
+set -eu
+
+run_packages="gcc libc6-dev ca-certificates openjdk-17-jre-headless maven"
+test_packages="openssh-server openssh-client rsync git"
+
+want=$run_packages
+[ "${1:-test}" = run ] || want="$want $test_packages"
+
+missing=
+for package in $want; do
+    dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing="$missing $package"
+done
+if [ -n "$missing" ]; then
+    sudo=
+    [ "$(id -u)" = 0 ] || sudo=sudo
+    echo "installing:$missing"
+    $sudo apt-get update -q
+    # shellcheck disable=SC2086
+    DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y -q --no-install-recommends $missing
+fi
+
+[ "${1:-test}" = run ] && exit 0
+if command -v rustup >/dev/null; then
+    cargo fmt --version >/dev/null 2>&1 || rustup component add rustfmt
+    cargo clippy --version >/dev/null 2>&1 || rustup component add clippy
+fi
+cargo deny --version >/dev/null 2>&1 || cargo install cargo-deny --locked --debug
