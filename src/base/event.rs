@@ -30,6 +30,8 @@ pub enum Unit {
 pub enum Event {
     /// One whole line (without its newline) that a command printed. `node` is empty for this machine.
     Line { node: Arc<str>, stream: Stream, text: String },
+    /// A script printed this: data, for stdout.
+    Print { text: String },
     /// Something worth saying.
     Note { level: Level, text: String },
     /// Long work began. `total` is 0 when not known.

@@ -150,6 +150,7 @@ impl Listener for Ui {
                     }
                 });
             }
+            Event::Print { text } => self.line(&secret::mask(&text)),
             Event::Note { level: Level::Debug, text } if inner.settings.verbose => self.note(&inner.err.dim(&text)),
             Event::Note { level: Level::Debug, .. } => {}
             Event::Note { level: Level::Info, text } => self.note(&text),
