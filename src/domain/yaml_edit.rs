@@ -1,1 +1,0 @@
-//! Edits of YAML text that keep its comments and order.
