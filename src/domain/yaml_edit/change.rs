@@ -66,13 +66,13 @@ pub fn replace(text: &str, document: &Document, at: &At, value: &Value) -> Strin
                 Kind::Map { entries, .. } => entries.first().map_or(entry.key.start, |e| e.key.start),
                 _ => entry.key.start,
             };
-            column(text, base) + &step
+            format!("{}{step}", column(text, base))
         }
         At::Item { item, .. } => {
             if block.header.is_empty() && !block.lines.is_empty() {
                 block.header = block.lines.remove(0);
             }
-            column(text, item.start) + "  "
+            format!("{}  ", column(text, item.start))
         }
     };
     put_block(text, node, &block, &indent)

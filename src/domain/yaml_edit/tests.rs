@@ -59,7 +59,7 @@ fn diff(old: &str, new: &str) -> String {
     similar::TextDiff::from_lines(old, new)
         .iter_all_changes()
         .filter(|c| c.tag() != similar::ChangeTag::Equal)
-        .fold(String::new(), |out, c| out + &format!("{}{}\n", c.tag(), c.value().trim_end()))
+        .fold(String::new(), |out, c| format!("{out}{}{}\n", c.tag(), c.value().trim_end()))
 }
 
 #[track_caller]
