@@ -1,0 +1,5 @@
+//! The local provider against OpenSSH's own client: `ssh`, `scp`, `sftp` and `rsync`, with the real binary as supervisor.
+
+mod lab;
+mod lifecycle;
+mod sessions;
