@@ -1,1 +1,0 @@
-//! A deployment config: several YAML files merged into one, every key with its file and line.

@@ -1,0 +1,75 @@
+//! The files a config names: looked at before anything is created.
+
+use super::{Config, SecretSource};
+use crate::base::error::{Error, IoResultExt, Location, Result};
+use crate::base::secret::Secret;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::string::FromUtf8Error;
+
+/// Checks that every file the config names is there, and that keys are for nobody else's eyes.
+pub fn check(config: &Config) -> Result<()> {
+    let named = [
+        ("private_key_path", &config.private_key_path),
+        ("public_key_path", &config.public_key_path),
+        ("known_hosts", &config.known_hosts),
+        ("ssh_config", &config.ssh_config),
+    ];
+    for (key, path) in named {
+        let Some(path) = path else { continue };
+        let metadata = std::fs::metadata(path).map_err(|e| at(config, key, Error::io("read", path, &e)))?;
+        if !metadata.is_file() {
+            return Err(at(config, key, Error::config(format!("{} is not a file", path.display()))));
+        }
+        if key == "private_key_path" {
+            check_mode(path, metadata.mode()).map_err(|e| at(config, key, e))?;
+        }
+    }
+    Ok(())
+}
+
+fn at(config: &Config, key: &str, error: Error) -> Error {
+    let message = format!("`{key}`: {}", error.message());
+    let mut out = Error::config(message);
+    out.details_mut().hints.clone_from(&error.details().hints);
+    match config.place(key) {
+        Some(place) => out.at(place),
+        None => out,
+    }
+}
+
+fn check_mode(path: &Path, mode: u32) -> Result<()> {
+    if mode & 0o077 == 0 {
+        return Ok(());
+    }
+    let path = path.display();
+    Err(Error::config(format!("others may read the private key {path} (mode {:04o}, expected 0600)", mode & 0o7777))
+        .hint(format!("Make it yours alone: chmod 600 {path}")))
+}
+
+/// Reads a secret's value from where the config says it is.
+pub fn fetch_secret(config: &Config, name: &str, source: &SecretSource) -> Result<Secret> {
+    let key = if config.places.contains_key(name) { name.to_owned() } else { format!("secrets.{name}") };
+    match source {
+        SecretSource::Value(secret) => Ok(secret.clone()),
+        SecretSource::Env(variable) => std::env::var(variable).map(Secret::new).map_err(|_| {
+            at(
+                config,
+                &key,
+                Error::config(format!("the environment has no variable {variable}")).hint(format!("Set it: export {variable}=…")),
+            )
+        }),
+        SecretSource::File(path) => {
+            let text = std::fs::read_to_string(path).at("read", path).map_err(|e| at(config, &key, e))?;
+            Ok(Secret::new(text.trim_end_matches(['\n', '\r'])))
+        }
+    }
+}
+
+/// A config file that is not text: names the line of the first bad byte.
+pub fn not_utf8(path: &Path, error: &FromUtf8Error) -> Error {
+    let good = error.utf8_error().valid_up_to();
+    let line = 1 + error.as_bytes()[..good].iter().filter(|b| **b == b'\n').count();
+    let name = path.display().to_string();
+    Error::config(format!("{name} is not text in UTF-8")).at(Location::line(name, line))
+}
