@@ -1,1 +1,176 @@
-//! A deployment: its directory, its nodes, plan and apply.
+//! A deployment: nodes that a provider made from a config, and the folder that knows them.
+//!
+//! `Request` is what the user wants, `plan` what that takes, `apply` does it, `destroy` undoes it all.
+//! The provider is asked what exists each time, so each of these can be repeated after a crash and then converges.
+
+mod apply;
+mod destroy;
+#[cfg(test)]
+mod fake;
+mod plan;
+mod registry;
+mod request;
+mod status;
+#[cfg(test)]
+mod tests;
+mod wait;
+
+pub use apply::{Wait, apply};
+pub use destroy::destroy;
+pub use plan::{Action, NodeChange, Plan, plan};
+pub use registry::provider_for;
+pub use request::Request;
+pub use status::{NodeState, NodeStatusLine, Status, Summary, list, status};
+pub use wait::Reach;
+
+use super::config::Config;
+use super::node::{Node, NodeSet};
+use crate::base::error::{Error, Kind, Result, ResultExt};
+use crate::base::project::Project;
+use crate::base::secret::Secret;
+use crate::transport::provider::{Provider, Site};
+use crate::transport::state::keys::KeyFiles;
+use crate::transport::state::{self, Record, Store, ssh_files};
+use jiff::Timestamp;
+use std::path::{Path, PathBuf};
+use uuid::Uuid;
+
+/// A deployment as its folder knows it.
+#[derive(Clone, Debug)]
+pub struct Deployment {
+    store: Store,
+    record: Record,
+    config: Config,
+    nodes: NodeSet,
+}
+
+impl Deployment {
+    /// Opens an existing deployment, to use its nodes. Takes no lock and asks no provider.
+    pub fn open(project: &Project, name: &str) -> Result<Self> {
+        let store = Store::new(&project.deployments(), name)?;
+        let Some(record) = store.read()? else {
+            let error = state::not_found(&project.deployments(), name);
+            return Err(if store.dir().is_dir() {
+                Error::new(
+                    Kind::NotFound,
+                    format!("deployment \"{name}\" was never finished: {} has no state.json", store.dir().display()),
+                )
+                .hint(format!("Run `opsrun provision {name}` again, or remove what there is: opsrun deprovision {name}"))
+            } else {
+                error
+            });
+        };
+        Self::from_record(store, record)
+    }
+
+    fn from_record(store: Store, record: Record) -> Result<Self> {
+        let config = config_of(&record)?;
+        let nodes = record.nodes.iter().map(|n| Node {
+            deployment: record.name.clone(),
+            name: n.name.clone(),
+            group: n.group.clone(),
+            index: n.index,
+            provider: record.provider.clone(),
+            endpoint: n.endpoint.clone(),
+        });
+        let nodes = NodeSet::new(nodes);
+        Ok(Self { store, record, config, nodes })
+    }
+
+    /// Whether there is a deployment of this name. False for what cannot be a name.
+    pub fn exists(project: &Project, name: &str) -> bool {
+        Store::new(&project.deployments(), name).is_ok_and(|s| s.dir().join("state.json").is_file())
+    }
+
+    pub fn name(&self) -> &str {
+        &self.record.name
+    }
+
+    /// Unique for all time; marks all that belongs to the deployment.
+    pub fn uuid(&self) -> Uuid {
+        self.record.uuid
+    }
+
+    /// `deployments/4504`, absolute.
+    pub fn dir(&self) -> &Path {
+        self.store.dir()
+    }
+
+    pub fn provider(&self) -> &str {
+        &self.record.provider
+    }
+
+    pub fn created(&self) -> Timestamp {
+        self.record.created
+    }
+
+    /// The config files it was last provisioned from, absolute.
+    pub fn inputs(&self) -> &[PathBuf] {
+        &self.record.inputs
+    }
+
+    /// The merged config, without secrets.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// All nodes: by group as configured, then by index.
+    pub fn nodes(&self) -> &NodeSet {
+        &self.nodes
+    }
+
+    /// Returns a secret that the config names, read anew from the config files: the deployment's folder holds none.
+    pub fn secret(&self, name: &str) -> Result<Option<Secret>> {
+        Config::load(&self.record.inputs)
+            .and_then(|config| config.secret(name))
+            .context(|| format!("looking up secret {name} of deployment {}", self.name()))
+    }
+
+    /// Returns the folders of earlier script runs, oldest first.
+    pub fn runs(&self) -> Vec<PathBuf> {
+        let Ok(entries) = std::fs::read_dir(self.dir().join("runs")) else { return Vec::new() };
+        let mut runs: Vec<PathBuf> = entries.flatten().map(|e| e.path()).filter(|p| p.is_dir()).collect();
+        runs.sort();
+        runs
+    }
+
+    /// Returns the Ansible inventory as INI text.
+    pub fn inventory(&self) -> String {
+        ssh_files::inventory(self.name(), self.dir(), &self.record.nodes)
+    }
+
+    /// Returns the inventory as Ansible wants it from a dynamic inventory's `--list`.
+    pub fn inventory_json(&self) -> serde_json::Value {
+        ssh_files::inventory_json(self.dir(), &self.record.nodes)
+    }
+}
+
+fn config_of(record: &Record) -> Result<Config> {
+    serde_json::from_value(record.config.clone()).map_err(|e| {
+        Error::new(Kind::Io, format!("state.json of deployment \"{}\" holds a config we cannot read: {e}", record.name))
+    })
+}
+
+/// What the provider is told. Names the keys, makes none.
+fn site(store: &Store, record: &Record, config: &Config) -> Site {
+    let keys = key_files(store, config);
+    Site {
+        deployment: record.name.clone(),
+        uuid: record.uuid,
+        dir: store.dir().to_owned(),
+        private_key: keys.private,
+        public_key: keys.public,
+    }
+}
+
+fn key_files(store: &Store, config: &Config) -> KeyFiles {
+    match &config.private_key_path {
+        Some(private) => KeyFiles::given(store.dir(), private, config.public_key_path.as_deref()),
+        None => KeyFiles::own(store.dir()),
+    }
+}
+
+/// The provider of a recorded deployment.
+fn provider_of(record: &Record) -> Result<Box<dyn Provider>> {
+    Ok(provider_for(config_of(record)?.provider))
+}

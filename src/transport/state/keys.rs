@@ -13,49 +13,53 @@ use std::path::{Path, PathBuf};
 pub struct KeyFiles {
     pub private: PathBuf,
     pub public: PathBuf,
+    /// Whether the pair is the deployment's own, to be made by us.
+    own: bool,
 }
 
-/// Makes an ed25519 key pair in `dir/keys`, or finds the one made before.
-pub fn generate(dir: &Path, comment: &str) -> Result<KeyFiles> {
-    let keys = private_dir(dir)?;
-    let files = KeyFiles { private: keys.join("id_ed25519"), public: keys.join("id_ed25519.pub") };
-    let key = if files.private.exists() {
-        read(&files.private)?
-    } else {
-        let mut key = PrivateKey::random(&mut russh::keys::key::safe_rng(), Algorithm::Ed25519)
-            .map_err(|e| Error::internal(format!("no key could be made: {e}")))?;
-        key.set_comment(comment);
-        let text = key.to_openssh(LineEnding::LF).map_err(|e| Error::internal(format!("no key could be made: {e}")))?;
-        atomic::write(&files.private, text.as_bytes(), 0o600)?;
-        key
-    };
-    if !files.public.exists() {
-        write_public(&key, &files.public)?;
+impl KeyFiles {
+    /// Names the deployment's own pair.
+    pub fn own(dir: &Path) -> Self {
+        let keys = dir.join("keys");
+        Self { private: keys.join("id_ed25519"), public: keys.join("id_ed25519.pub"), own: true }
     }
-    Ok(files)
-}
 
-/// Uses the user's private key in place. Its public half is taken from beside it, or worked out into `dir/keys`.
-pub fn given(dir: &Path, private: &Path, public: Option<&Path>) -> Result<KeyFiles> {
-    let mut beside = private.as_os_str().to_owned();
-    beside.push(".pub");
-    let beside = PathBuf::from(beside);
-    let public = match public {
-        Some(public) => public.to_owned(),
-        None if beside.is_file() => beside,
-        None => {
-            let target = private_dir(dir)?.join("given.pub");
-            write_public(&read(private)?, &target)?;
-            target
+    /// Names the user's pair, used in place. A public half that is nowhere will be worked out into `dir/keys`.
+    pub fn given(dir: &Path, private: &Path, public: Option<&Path>) -> Self {
+        let mut beside = private.as_os_str().to_owned();
+        beside.push(".pub");
+        let beside = PathBuf::from(beside);
+        let public = match public {
+            Some(public) => public.to_owned(),
+            None if beside.is_file() => beside,
+            None => dir.join("keys/given.pub"),
+        };
+        Self { private: private.to_owned(), public, own: false }
+    }
+
+    /// Makes what is not there yet.
+    pub fn make(&self, dir: &Path, comment: &str) -> Result<()> {
+        if self.own && !self.private.exists() {
+            private_dir(dir)?;
+            let defect = |e| Error::internal(format!("no key could be made: {e}"));
+            let mut key = PrivateKey::random(&mut russh::keys::key::safe_rng(), Algorithm::Ed25519).map_err(defect)?;
+            key.set_comment(comment);
+            let text = key.to_openssh(LineEnding::LF).map_err(defect)?;
+            // A public half without its private one is of an earlier attempt.
+            let _ = std::fs::remove_file(&self.public);
+            atomic::write(&self.private, text.as_bytes(), 0o600)?;
         }
-    };
-    Ok(KeyFiles { private: private.to_owned(), public })
+        if !self.public.exists() {
+            private_dir(dir)?;
+            write_public(&read(&self.private)?, &self.public)?;
+        }
+        Ok(())
+    }
 }
 
-fn private_dir(dir: &Path) -> Result<PathBuf> {
+fn private_dir(dir: &Path) -> Result<()> {
     let keys = dir.join("keys");
-    DirBuilder::new().recursive(true).mode(0o700).create(&keys).at("create", &keys)?;
-    Ok(keys)
+    DirBuilder::new().recursive(true).mode(0o700).create(&keys).at("create", &keys)
 }
 
 fn write_public(key: &PrivateKey, path: &Path) -> Result<()> {

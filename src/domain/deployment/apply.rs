@@ -1,0 +1,202 @@
+//! Makes a deployment what the plan says.
+
+use super::plan::{Action, Plan, compare};
+use super::wait::{Reach, wait_for};
+use super::{Deployment, Request, key_files, site};
+use crate::base::endpoint::HostKeyPolicy;
+use crate::base::error::{Error, Kind, Result, ResultExt};
+use crate::base::event::Cx;
+use crate::domain::config::ProviderKind;
+use crate::transport::provider::{NodeFound, Site};
+use crate::transport::state::lock::Lock;
+use crate::transport::state::{NodeRecord, Record, SCHEMA, ssh_files};
+use jiff::Timestamp;
+use uuid::Uuid;
+
+/// Whether to stay until every node answers.
+#[derive(Clone, Copy)]
+pub enum Wait<'a> {
+    /// Return when the nodes are asked for; contact none of them.
+    No,
+    UntilAllAnswer(&'a dyn Reach),
+}
+
+/// Does what the plan shows. When that is no longer what it takes, does nothing and says what changed meanwhile.
+pub async fn apply(request: &Request, shown: &Plan, wait: Wait<'_>, cx: &Cx) -> Result<Deployment> {
+    let deployment = {
+        let lock = request.store.lock_new(&format!("opsrun provision {}", request.name()))?;
+        let (record, plan) = begin(request, shown, &lock, cx).await?;
+        change(request, record, &plan, &lock, cx).await?
+    };
+    // The lock is given back: waiting changes nothing.
+    if let Wait::UntilAllAnswer(reach) = wait {
+        wait_for(deployment.nodes(), reach, cx).await?;
+    }
+    Ok(deployment)
+}
+
+/// Compares again, now that nobody else can change anything, and writes down who the deployment is.
+async fn begin(request: &Request, shown: &Plan, lock: &Lock, cx: &Cx) -> Result<(Record, Plan)> {
+    let store = &request.store;
+    let old = store.read()?;
+    request.check(old.as_ref())?;
+    let found = match &old {
+        Some(record) => request.provider.list(&site(store, record, &request.config), cx).await?,
+        None => {
+            refuse_foreign_files(request)?;
+            Vec::new()
+        }
+    };
+    let plan = compare(request, old.as_ref(), &found)?;
+    if plan.changes != shown.changes || plan.new != shown.new {
+        return Err(changed_meanwhile(shown, &plan));
+    }
+    let mut record = old.unwrap_or_else(|| Record {
+        schema: SCHEMA,
+        name: request.name().to_owned(),
+        uuid: Uuid::new_v4(),
+        provider: request.config.provider.name().to_owned(),
+        created: Timestamp::now(),
+        inputs: Vec::new(),
+        config: serde_json::Value::Null,
+        nodes: Vec::new(),
+    });
+    record.inputs.clone_from(&request.inputs);
+    record.config = request.config.to_json();
+    // Before anything is made: whatever happens from here on, the UUID finds it again.
+    store.write(&record, lock)?;
+    store.write_file("deployment.yml", &deployment_yml(request, &record)?, lock)?;
+    if request.config.provider != ProviderKind::Static || request.config.private_key_path.is_some() {
+        key_files(store, &request.config).make(store.dir(), &format!("opsrun-{}", record.name))?;
+    }
+    Ok((record, plan))
+}
+
+/// A folder without state that holds more than a crash in its first moments could have left is not ours to fill.
+fn refuse_foreign_files(request: &Request) -> Result<()> {
+    let dir = request.store.dir();
+    if let Some(file) = super::destroy::foreign_file(dir) {
+        return Err(Error::new(Kind::Io, format!("{} exists and has no state.json, but it has {file}", dir.display()))
+            .hint("If it was a deployment, bring back its state.json; otherwise move the folder away."));
+    }
+    Ok(())
+}
+
+async fn change(request: &Request, mut record: Record, plan: &Plan, lock: &Lock, cx: &Cx) -> Result<Deployment> {
+    let (store, provider) = (&request.store, &*request.provider);
+    let site = site(store, &record, &request.config);
+    let names = |actions: [Action; 2]| -> Vec<String> {
+        plan.changes.iter().filter(|c| actions.contains(&c.action)).map(|c| c.node.clone()).collect()
+    };
+    let remove = names([Action::Remove, Action::Change]);
+    let make = plan.specs_of(&[Action::Create, Action::Change, Action::Repair]);
+    if remove.is_empty() && make.is_empty() {
+        let found = provider.list(&site, cx).await?;
+        return finish(request, record, &site, found, lock);
+    }
+
+    let journal = store.journal();
+    let intent = journal.intend("provision", make.iter().map(|s| s.name.clone()).collect(), remove.clone())?;
+    let work = async {
+        if !remove.is_empty() {
+            provider.destroy(&site, &remove, cx).await.context(|| format!("removing {}", remove.join(", ")))?;
+        }
+        if !make.is_empty() {
+            provider.create(&site, &make, cx).await.context(|| format!("creating the nodes of {}", record.name))?;
+        }
+        Ok(())
+    };
+    let done: Result<()> = work.await;
+    // Even after a failure or Ctrl-C the folder must say what there is; so this part cannot be cancelled.
+    let after = Cx::new(crate::base::cancel::Cancel::new(), cx.events.clone());
+    let listed = provider.list(&site, &after).await;
+    let result = match (done, listed) {
+        (Ok(()), Ok(found)) => finish(request, record, &site, found, lock),
+        (Err(e), Ok(found)) => {
+            record.nodes = node_records(request, &site, found);
+            let _ = write_ssh_files(request, &record, lock).and_then(|()| store.write(&record, lock));
+            Err(e.hint("What was made is kept. Run the same command again to go on, or `opsrun deprovision` to remove it."))
+        }
+        (Err(e), Err(_)) | (Ok(()), Err(e)) => Err(e),
+    };
+    journal.outcome(intent, &result)?;
+    result
+}
+
+/// Writes down what there is now.
+fn finish(request: &Request, mut record: Record, site: &Site, found: Vec<NodeFound>, lock: &Lock) -> Result<Deployment> {
+    record.nodes = node_records(request, site, found);
+    write_ssh_files(request, &record, lock)?;
+    request.store.write(&record, lock)?;
+    Deployment::from_record(request.store.clone(), record)
+}
+
+/// The nodes in the config's order, each with an endpoint that follows the config's word on keys and host keys.
+fn node_records(request: &Request, site: &Site, mut found: Vec<NodeFound>) -> Vec<NodeRecord> {
+    let rank = |f: &NodeFound| {
+        let group = request.config.groups.iter().position(|g| g.name == f.spec.group).unwrap_or(usize::MAX);
+        (group, f.spec.group.clone(), f.spec.index)
+    };
+    found.sort_by_key(rank);
+    found
+        .into_iter()
+        .map(|NodeFound { spec, mut endpoint, host_keys, .. }| {
+            let config = &request.config;
+            endpoint.name.clone_from(&spec.name);
+            if let Some(key) = &config.private_key_path {
+                endpoint.keys = vec![key.clone()];
+            } else if endpoint.keys.is_empty() && site.private_key.exists() {
+                endpoint.keys = vec![site.private_key.clone()];
+            }
+            if let Some(known) = &config.known_hosts {
+                endpoint.known_hosts = vec![known.clone()];
+                endpoint.host_keys = HostKeyPolicy::Strict;
+            } else if endpoint.known_hosts.is_empty() {
+                endpoint.known_hosts = vec![site.dir.join("known_hosts")];
+                endpoint.host_keys = if host_keys.is_empty() { HostKeyPolicy::Pin } else { HostKeyPolicy::Strict };
+            }
+            if let Some(policy) = config.host_keys {
+                endpoint.host_keys = policy;
+            }
+            NodeRecord { name: spec.name, group: spec.group, index: spec.index, endpoint, host_keys }
+        })
+        .collect()
+}
+
+fn write_ssh_files(request: &Request, record: &Record, lock: &Lock) -> Result<()> {
+    let (store, dir) = (&request.store, request.store.dir());
+    let before = std::fs::read_to_string(dir.join("known_hosts")).unwrap_or_default();
+    store.write_file("known_hosts", &ssh_files::known_hosts(&before, &record.nodes), lock)?;
+    store.write_file("ssh_config", &ssh_files::ssh_config(&record.name, dir, &record.nodes), lock)?;
+    store.write_file("inventory", &ssh_files::inventory(&record.name, dir, &record.nodes), lock)
+}
+
+fn deployment_yml(request: &Request, record: &Record) -> Result<String> {
+    let body = serde_saphyr::to_string(&record.config)
+        .map_err(|e| Error::internal(format!("the config cannot be written as YAML: {e}")))?;
+    let inputs: String = record.inputs.iter().map(|p| format!("#   {}\n", p.display())).collect();
+    let secrets: Vec<&str> = request.config.secret_names().collect();
+    let secrets =
+        if secrets.is_empty() { String::new() } else { format!("# Secrets stay in those files: {}\n", secrets.join(", ")) };
+    Ok(format!(
+        "# Deployment {}, as merged and written by opsrun from:\n{inputs}{secrets}# Change those and run: opsrun provision {}\n{body}",
+        record.name, record.name
+    ))
+}
+
+fn changed_meanwhile(shown: &Plan, now: &Plan) -> Error {
+    let word = |action: Action| serde_json::to_value(action).ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default();
+    let mut differences: Vec<String> = Vec::new();
+    for change in &now.changes {
+        let before = shown.changes.iter().find(|c| c.node == change.node).map(|c| c.action);
+        if before != Some(change.action) {
+            let was = before.map_or_else(|| "not there".to_owned(), word);
+            differences.push(format!("{}: {was}, now {}", change.node, word(change.action)));
+        }
+    }
+    let vanished = shown.changes.iter().filter(|c| now.changes.iter().all(|n| n.node != c.node));
+    differences.extend(vanished.map(|c| format!("{}: {}, now gone", c.node, word(c.action))));
+    let what = if differences.is_empty() { String::new() } else { format!(" ({})", differences.join("; ")) };
+    Error::new(Kind::Provider, format!("deployment \"{}\" changed since the plan was shown{what}", now.name))
+        .hint("Nothing was done. Run the command again to see the plan as it is now.")
+}

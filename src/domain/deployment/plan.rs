@@ -1,0 +1,212 @@
+//! What it takes to make a deployment what the config says.
+
+use super::{Request, site};
+use crate::base::error::Result;
+use crate::base::event::Cx;
+use crate::transport::provider::{NodeFound, NodeSpec, NodeStatus};
+use crate::transport::state::Record;
+use serde::Serialize;
+use serde_json::Value;
+
+/// What will happen to a node.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Action {
+    Create,
+    Remove,
+    /// Removed and made anew, because it differs from what is wanted.
+    Change,
+    /// Exists but does not run: brought back.
+    Repair,
+    Unchanged,
+}
+
+/// One node's part of a plan.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct NodeChange {
+    pub node: String,
+    pub group: String,
+    pub index: usize,
+    pub action: Action,
+    /// Why; empty for a node that stays as it is.
+    pub reason: String,
+}
+
+/// Everything that `apply` would do.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct Plan {
+    pub name: String,
+    pub provider: String,
+    /// There is no deployment of this name yet.
+    pub new: bool,
+    /// Nodes to remove first, highest index first, then the others in the config's order.
+    pub changes: Vec<NodeChange>,
+    /// Settings that differ from the last time and touch no node, by their dotted names.
+    pub settings: Vec<String>,
+    /// What the user should know.
+    pub notes: Vec<String>,
+    #[serde(skip)]
+    pub(super) specs: Vec<NodeSpec>,
+}
+
+impl Plan {
+    /// Returns how many nodes this happens to.
+    pub fn count(&self, action: Action) -> usize {
+        self.of(action).count()
+    }
+
+    pub(super) fn of(&self, action: Action) -> impl Iterator<Item = &NodeChange> {
+        self.changes.iter().filter(move |c| c.action == action)
+    }
+
+    /// Whether anything that exists will be lost.
+    pub fn destroys(&self) -> bool {
+        self.changes.iter().any(|c| matches!(c.action, Action::Remove | Action::Change))
+    }
+
+    /// Whether all is as it should be.
+    pub fn is_empty(&self) -> bool {
+        !self.new && self.settings.is_empty() && self.changes.iter().all(|c| c.action == Action::Unchanged)
+    }
+
+    /// Returns the specs of nodes to which one of these happens.
+    pub(super) fn specs_of(&self, actions: &[Action]) -> Vec<NodeSpec> {
+        let wanted = |spec: &&NodeSpec| self.changes.iter().any(|c| c.node == spec.name && actions.contains(&c.action));
+        self.specs.iter().filter(wanted).cloned().collect()
+    }
+}
+
+/// Finds out what there is, and what it takes to get to the request. Changes nothing.
+pub async fn plan(request: &Request, cx: &Cx) -> Result<Plan> {
+    let record = request.store.read()?;
+    request.check(record.as_ref())?;
+    let found = match &record {
+        Some(record) => request.provider.list(&site(&request.store, record, &request.config), cx).await?,
+        None => Vec::new(),
+    };
+    compare(request, record.as_ref(), &found)
+}
+
+/// The plan, from what is wanted, recorded and found.
+pub(super) fn compare(request: &Request, record: Option<&Record>, found: &[NodeFound]) -> Result<Plan> {
+    let specs = request.specs();
+    let reasons = Reasons { old: Request::old_counts(record)?, request, record };
+    let mut gone: Vec<&NodeFound> = found.iter().filter(|f| specs.iter().all(|s| s.name != f.spec.name)).collect();
+    gone.sort_by(|a, b| (&a.spec.group, b.spec.index).cmp(&(&b.spec.group, a.spec.index)));
+    let mut changes: Vec<NodeChange> =
+        gone.iter().map(|f| change(&f.spec, Action::Remove, reasons.for_removal(&f.spec.group))).collect();
+    for spec in &specs {
+        let (action, reason) = match found.iter().find(|f| f.spec.name == spec.name) {
+            None => (Action::Create, reasons.for_creation(spec)),
+            Some(f) if f.spec.options != spec.options => (Action::Change, differences(&f.spec, spec)),
+            Some(f) if f.status == NodeStatus::Stopped => (Action::Repair, "it does not run".to_owned()),
+            Some(_) => (Action::Unchanged, String::new()),
+        };
+        changes.push(change(spec, action, reason));
+    }
+    Ok(Plan {
+        name: request.name().to_owned(),
+        provider: request.config.provider.name().to_owned(),
+        new: record.is_none(),
+        changes,
+        settings: record.map(|r| setting_differences(&r.config, &request.config.to_json())).unwrap_or_default(),
+        notes: notes(request)?,
+        specs,
+    })
+}
+
+fn change(spec: &NodeSpec, action: Action, reason: String) -> NodeChange {
+    NodeChange { node: spec.name.clone(), group: spec.group.clone(), index: spec.index, action, reason }
+}
+
+struct Reasons<'a> {
+    old: Vec<(String, usize)>,
+    request: &'a Request,
+    record: Option<&'a Record>,
+}
+
+impl Reasons<'_> {
+    fn counts(&self, group: &str) -> (Option<usize>, Option<usize>) {
+        let old = self.old.iter().find(|(name, _)| name == group).map(|(_, count)| *count);
+        (old, self.request.config.group(group).map(|g| g.count))
+    }
+
+    fn for_creation(&self, spec: &NodeSpec) -> String {
+        let Some(record) = self.record else { return "new".to_owned() };
+        if record.nodes.iter().any(|n| n.name == spec.name) {
+            return "it is gone".to_owned();
+        }
+        match self.counts(&spec.group) {
+            (None, _) => "new group".to_owned(),
+            (Some(old), Some(new)) if spec.index >= old => format!("{}: {old} to {new} nodes", spec.group),
+            _ => "it was never made".to_owned(),
+        }
+    }
+
+    fn for_removal(&self, group: &str) -> String {
+        match self.counts(group) {
+            (_, None) => format!("group {group} is no longer in the config"),
+            (Some(old), Some(new)) if new < old => format!("{group}: {old} to {new} nodes"),
+            (_, Some(new)) => format!("{group} has {new} nodes in the config"),
+        }
+    }
+}
+
+/// "host: a -> b" for each option that differs.
+fn differences(old: &NodeSpec, new: &NodeSpec) -> String {
+    let mut keys: Vec<&String> = old.options.keys().chain(new.options.keys()).collect();
+    keys.sort();
+    keys.dedup();
+    let show = |value: Option<&Value>| match value {
+        None => "none".to_owned(),
+        Some(Value::String(text)) => text.clone(),
+        Some(other) => other.to_string(),
+    };
+    keys.into_iter()
+        .map(|k| (k, old.options.get(k), new.options.get(k)))
+        .filter(|(_, a, b)| a != b)
+        .map(|(k, a, b)| format!("{k}: {} -> {}", show(a), show(b)))
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
+/// Dotted names of what differs, nodes apart.
+fn setting_differences(old: &Value, new: &Value) -> Vec<String> {
+    fn walk(path: &str, old: &Value, new: &Value, out: &mut Vec<String>) {
+        if old == new {
+            return;
+        }
+        let empty = serde_json::Map::new();
+        let (a, b) = match (old, new) {
+            (Value::Object(a), Value::Object(b)) => (a, b),
+            (Value::Object(a), Value::Null) => (a, &empty),
+            (Value::Null, Value::Object(b)) => (&empty, b),
+            _ => return out.push(path.to_owned()),
+        };
+        for key in a.keys().chain(b.keys().filter(|k| !a.contains_key(*k))) {
+            let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+            if path == "groups" {
+                continue;
+            }
+            walk(&path, a.get(key).unwrap_or(&Value::Null), b.get(key).unwrap_or(&Value::Null), out);
+        }
+    }
+    let mut out = Vec::new();
+    walk("", old, new, &mut out);
+    out
+}
+
+fn notes(request: &Request) -> Result<Vec<String>> {
+    let mut notes = Vec::new();
+    let unused = request.config.unused();
+    if !unused.is_empty() {
+        notes.push(format!("provider {} has no use for: {}", request.config.provider.name(), unused.join(", ")));
+    }
+    if request.config.node_count() == 0 {
+        notes.push("the config asks for no nodes".to_owned());
+    }
+    if let Some(entry) = request.store.journal().unfinished()? {
+        notes.push(format!("the last {} was cut off before its end", entry.action));
+    }
+    Ok(notes)
+}

@@ -1,0 +1,113 @@
+//! What the user wants: a name, and the config it should be.
+
+use super::{config_of, provider_for};
+use crate::base::error::{Error, IoResultExt, Result};
+use crate::base::project::Project;
+use crate::domain::config::{Config, Group, ProviderKind};
+use crate::transport::provider::{NodeSpec, Provider};
+use crate::transport::state::{self, Record, Store};
+use serde_json::{Map, Value};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// A deployment as it should be.
+#[derive(Clone)]
+pub struct Request {
+    pub(super) store: Store,
+    pub(super) config: Config,
+    pub(super) inputs: Vec<PathBuf>,
+    pub(super) provider: Arc<dyn Provider>,
+}
+
+impl std::fmt::Debug for Request {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Request").field("name", &self.store.name()).field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+impl Request {
+    /// Reads the config files; without any, those that the deployment was last provisioned from.
+    pub fn new(project: &Project, name: &str, files: &[PathBuf]) -> Result<Self> {
+        let deployments = project.deployments();
+        let store = Store::new(&deployments, name)?;
+        state::sweep(&deployments);
+        let record = store.read()?;
+        let inputs = match (&record, files) {
+            (None, []) => {
+                return Err(Error::usage(format!("there is no deployment \"{name}\" yet, and no config file is given"))
+                    .hint(format!("Name the files that say what it should be: opsrun provision {name} configs/local.yml")));
+            }
+            (Some(record), []) => record.inputs.clone(),
+            (_, files) => files.iter().map(std::path::absolute).collect::<std::io::Result<_>>().at("find", Path::new("."))?,
+        };
+        // The user's own words for the files, where there are any: errors repeat them.
+        let config = Config::load(if files.is_empty() { &inputs } else { files })?;
+        let provider = provider_for(config.provider).into();
+        let request = Self { store, config, inputs, provider };
+        request.check(record.as_ref())?;
+        Ok(request)
+    }
+
+    pub fn name(&self) -> &str {
+        self.store.name()
+    }
+
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// A deployment stays with its provider.
+    pub(super) fn check(&self, record: Option<&Record>) -> Result<()> {
+        let Some(record) = record else { return Ok(()) };
+        let (old, new) = (record.provider.as_str(), self.config.provider.name());
+        if old == new {
+            return Ok(());
+        }
+        let error = Error::config(format!("deployment \"{}\" is of provider `{old}`; it cannot become `{new}`", self.name()))
+            .hint(format!("Use another name, or remove it first: opsrun deprovision {}", self.name()));
+        Err(match self.config.place("provider") {
+            Some(place) => error.at(place),
+            None => error,
+        })
+    }
+
+    /// The nodes there should be: by group as configured, then by index.
+    pub(super) fn specs(&self) -> Vec<NodeSpec> {
+        let of_group = |group: &Group| -> Vec<NodeSpec> {
+            (0..group.count)
+                .map(|index| NodeSpec {
+                    name: format!("{}-{index}", group.name),
+                    group: group.name.clone(),
+                    index,
+                    options: options(&self.config, group, index),
+                })
+                .collect()
+        };
+        self.config.groups.iter().flat_map(of_group).collect()
+    }
+
+    /// How many nodes each group had when last provisioned.
+    pub(super) fn old_counts(record: Option<&Record>) -> Result<Vec<(String, usize)>> {
+        let config = record.map(config_of).transpose()?;
+        Ok(config.map(|c| c.groups.into_iter().map(|g| (g.name, g.count)).collect()).unwrap_or_default())
+    }
+}
+
+/// What the provider needs to know of one node, and nothing that it has no use for: a difference in here means a change.
+fn options(config: &Config, group: &Group, index: usize) -> Map<String, Value> {
+    let mut options = Map::new();
+    let mut set = |key: &str, value: Option<String>| {
+        if let Some(value) = value {
+            options.insert(key.to_owned(), Value::String(value));
+        }
+    };
+    match config.provider {
+        ProviderKind::Local => set("user", group.user.clone()),
+        ProviderKind::Static => {
+            set("host", group.hosts.get(index).cloned());
+            set("user", group.user.clone());
+            set("ssh_config", config.ssh_config.as_ref().map(|p| p.display().to_string()));
+        }
+    }
+    options
+}
