@@ -4,5 +4,6 @@ pub mod config;
 pub mod deployment;
 pub mod fleet;
 pub mod hdr;
+pub mod job;
 pub mod node;
 pub mod yaml_edit;
