@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 /// What to do about a host key that is not known yet. One that differs from the known one is always refused.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum HostKeyPolicy {
     /// Only keys that are in a known_hosts file already.
@@ -16,7 +16,7 @@ pub enum HostKeyPolicy {
 }
 
 /// One SSH destination.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct Endpoint {
     /// What the user calls it, and what errors and output prefixes say: `server-0`.
     pub name: String,

@@ -1,6 +1,7 @@
 //! Plain data that knows nothing of the rest: errors, cancellation, events, units, config text.
 
 pub mod cancel;
+pub mod capture;
 pub mod command;
 pub mod endpoint;
 pub mod error;

@@ -1,1 +1,116 @@
 //! The SSH client: pooled connections, commands, file transfer, forwarding.
+
+mod auth;
+mod connect;
+mod exec;
+mod hostkeys;
+mod keys;
+mod pool;
+mod proxy;
+mod transfer;
+
+use crate::base::command::{Command, Output};
+use crate::base::endpoint::Endpoint;
+use crate::base::error::{Error, Kind, Result};
+use crate::base::event::Cx;
+use hostkeys::KnownHosts;
+use keys::KeyRing;
+use pool::Pool;
+use russh::keys::Algorithm;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio_util::task::TaskTracker;
+
+pub use keys::AskPassphrase;
+pub use transfer::{GetOptions, PutOptions};
+
+/// How a client behaves towards all its hosts.
+#[derive(Clone)]
+pub struct Settings {
+    /// A host that says nothing for this long is asked whether it is still there; after three such the connection is dead.
+    pub keepalive: Duration,
+    /// Asked for the passphrase of an encrypted key file, once for each file.
+    pub ask_passphrase: AskPassphrase,
+    /// A command that is to end gets SIGTERM, and SIGKILL after this long.
+    pub kill_grace: Duration,
+    /// Commands that share one connection; further ones open another. OpenSSH allows ten unless told otherwise.
+    pub sessions_per_connection: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            keepalive: Duration::from_secs(15),
+            ask_passphrase: Arc::new(|path| {
+                let message =
+                    format!("the private key {} is encrypted, and nobody is there to ask for its passphrase", path.display());
+                Err(Error::new(Kind::Auth, message).hint(format!("Unlock it in an ssh-agent: ssh-add {}", path.display())))
+            }),
+            kill_grace: Duration::from_secs(3),
+            sessions_per_connection: 8,
+        }
+    }
+}
+
+/// Reaches hosts. Clones share connections and keys; connections close when the last clone is dropped.
+#[derive(Clone)]
+pub struct Client(Arc<Inner>);
+
+struct Inner {
+    settings: Settings,
+    /// For hosts of which nothing is known yet: most of them, so they share one.
+    plain_config: Arc<russh::client::Config>,
+    keys: KeyRing,
+    known: Arc<KnownHosts>,
+    pool: Pool,
+    digests: transfer::Digests,
+    /// Commands that nobody waits for any more and that are being ended.
+    endings: TaskTracker,
+}
+
+impl Inner {
+    fn config(&self, known: &[Algorithm]) -> Arc<russh::client::Config> {
+        if known.is_empty() || known.contains(&Algorithm::Ed25519) {
+            self.plain_config.clone()
+        } else {
+            connect::config(self.settings.keepalive, known)
+        }
+    }
+}
+
+impl Client {
+    pub fn new(settings: Settings) -> Self {
+        Self(Arc::new(Inner {
+            plain_config: connect::config(settings.keepalive, &[]),
+            keys: KeyRing::new(settings.ask_passphrase.clone()),
+            known: Arc::default(),
+            pool: Pool::default(),
+            digests: transfer::Digests::default(),
+            endings: TaskTracker::new(),
+            settings,
+        }))
+    }
+
+    /// Runs a command to its end. With `live`, its lines are events while it runs.
+    ///
+    /// An error means that it could not be run to its end: unreachable, refused, timed out, cancelled, or the connection
+    /// was cut. A command that ended, even with a failure, is an `Output`.
+    ///
+    /// On timeout and cancel the whole process group on the host gets SIGTERM, then SIGKILL. So it does when the future is
+    /// dropped; `settle` waits for that.
+    pub async fn run(&self, endpoint: &Endpoint, command: &Command, live: bool, cx: &Cx) -> Result<Output> {
+        exec::run(self, endpoint, command, live, cx).await
+    }
+
+    /// Connects, and so proves that the host is reachable and lets us in. Commands then find the connection ready.
+    pub async fn connect(&self, endpoint: &Endpoint, cx: &Cx) -> Result<()> {
+        self.0.lease(endpoint, pool::Use::Tunnel, cx).await.map(drop)
+    }
+
+    /// Waits until commands that were abandoned (their future was dropped) have ended on their hosts.
+    pub async fn settle(&self) {
+        self.0.endings.close();
+        self.0.endings.wait().await;
+        self.0.endings.reopen();
+    }
+}

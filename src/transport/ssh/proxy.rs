@@ -1,0 +1,103 @@
+//! `ProxyCommand`: a connection through the stdin and stdout of a local command.
+
+use super::connect::Failure;
+use crate::base::endpoint::Endpoint;
+use crate::base::error::{Error, Kind, Result};
+use std::process::Stdio;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::io::AsyncReadExt;
+use tokio::process::{Child, ChildStdin, ChildStdout};
+
+/// What is kept of the command's stderr to explain its failure.
+const STDERR_KEPT: usize = 4096;
+
+/// The running command. Dropping it kills the command and what it started.
+pub(super) struct ProxyProcess {
+    child: Child,
+    line: String,
+    stderr: Arc<Mutex<Vec<u8>>>,
+}
+
+impl ProxyProcess {
+    pub fn start(command: &str, endpoint: &Endpoint) -> Result<(Self, tokio::io::Join<ChildStdout, ChildStdin>)> {
+        let line = expand(command, endpoint);
+        let failed = |e: &std::io::Error| Error::io("start the proxy command", &line, e);
+        let mut child = tokio::process::Command::new("/bin/sh")
+            .args(["-c", &line])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .process_group(0)
+            .kill_on_drop(true)
+            .spawn()
+            .map_err(|e| failed(&e))?;
+        let (Some(stdin), Some(stdout), Some(mut pipe)) = (child.stdin.take(), child.stdout.take(), child.stderr.take()) else {
+            return Err(Error::internal("a proxy command has no pipes"));
+        };
+        let stderr = Arc::new(Mutex::new(Vec::new()));
+        let kept = stderr.clone();
+        tokio::spawn(async move {
+            let mut buffer = [0; 1024];
+            while let Ok(n @ 1..) = pipe.read(&mut buffer).await {
+                let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+                let room = STDERR_KEPT.saturating_sub(kept.len()).min(n);
+                kept.extend_from_slice(&buffer[..room]);
+            }
+        });
+        Ok((Self { child, line, stderr }, tokio::io::join(stdout, stdin)))
+    }
+
+    /// A handshake over this command failed: says what the command itself had to say about it.
+    pub async fn explain(mut self, failure: Failure) -> Failure {
+        let ended = tokio::time::timeout(Duration::from_millis(300), self.child.wait()).await;
+        tokio::task::yield_now().await;
+        let stderr = String::from_utf8_lossy(&self.stderr.lock().unwrap_or_else(PoisonError::into_inner)).trim().to_owned();
+        let Failure { mut error, retry } = failure;
+        if error.kind() == Kind::Connection {
+            if let Ok(Ok(status)) = ended {
+                error = error.context(format!("the proxy command ended with {status}: {}", self.line));
+            }
+            if !stderr.is_empty() {
+                error.details_mut().stderr = Some(stderr);
+            }
+        }
+        Failure { error, retry }
+    }
+}
+
+impl Drop for ProxyProcess {
+    fn drop(&mut self) {
+        if let Some(pid) = self.child.id().and_then(|id| i32::try_from(id).ok()) {
+            let _ = nix::sys::signal::killpg(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGTERM);
+        }
+    }
+}
+
+/// `%h` host, `%p` port, `%r` user, `%%` a percent sign, as in ssh_config.
+fn expand(command: &str, endpoint: &Endpoint) -> String {
+    let mut out = String::new();
+    let mut chars = command.chars();
+    while let Some(c) = chars.next() {
+        match (c, if c == '%' { chars.next() } else { None }) {
+            ('%', Some('h')) => out.push_str(&endpoint.host),
+            ('%', Some('p')) => out.push_str(&endpoint.port.to_string()),
+            ('%', Some('r')) => out.push_str(&endpoint.user),
+            ('%', Some('%') | None) => out.push('%'),
+            ('%', Some(other)) => out.extend(['%', other]),
+            (c, _) => out.push(c),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn expands_as_ssh_config_does() {
+        let endpoint = Endpoint::new("n", "db.lab", 2222, "root");
+        assert_eq!(expand("nc %h %p # %r 100%% %x %", &endpoint), "nc db.lab 2222 # root 100% %x %");
+    }
+}

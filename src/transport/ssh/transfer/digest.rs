@@ -1,0 +1,77 @@
+//! SHA-256 of local files, computed once however many hosts get the file.
+
+use crate::base::error::{Error, Result};
+use sha2::{Digest, Sha256};
+use std::collections::HashMap;
+use std::io::Read;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// One state of one file.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub(super) struct FileId {
+    device: u64,
+    inode: u64,
+    size: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl FileId {
+    pub fn of(meta: &std::fs::Metadata) -> Self {
+        Self {
+            device: meta.dev(),
+            inode: meta.ino(),
+            size: meta.size(),
+            modified: (meta.mtime(), meta.mtime_nsec()),
+            changed: (meta.ctime(), meta.ctime_nsec()),
+        }
+    }
+}
+
+type Cell = Arc<tokio::sync::OnceCell<String>>;
+
+/// The digests known so far.
+#[derive(Default)]
+pub(in crate::transport::ssh) struct Digests(Mutex<HashMap<FileId, Cell>>);
+
+impl Digests {
+    /// The digest of a file in hexadecimal digits. Those who ask for it while it is computed wait for it.
+    pub async fn of(&self, path: &Path, meta: &std::fs::Metadata) -> Result<String> {
+        let cell = self.cell(meta);
+        let digest = cell.get_or_try_init(|| async {
+            let path = path.to_owned();
+            tokio::task::spawn_blocking(move || hash_file(&path))
+                .await
+                .map_err(|e| Error::internal(format!("hashing stopped: {e}")))?
+        });
+        digest.await.cloned()
+    }
+
+    fn cell(&self, meta: &std::fs::Metadata) -> Cell {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(FileId::of(meta)).or_default().clone()
+    }
+}
+
+fn hash_file(path: &Path) -> Result<String> {
+    let failed = |e: std::io::Error| Error::io("read", path, &e);
+    let mut file = std::fs::File::open(path).map_err(failed)?;
+    let mut hash = Sha256::new();
+    let mut buffer = vec![0; 256 << 10];
+    loop {
+        match file.read(&mut buffer).map_err(failed)? {
+            0 => return Ok(hex(hash)),
+            n => hash.update(&buffer[..n]),
+        }
+    }
+}
+
+/// The digest as sha256sum prints it.
+pub(super) fn hex(hash: Sha256) -> String {
+    use std::fmt::Write;
+    hash.finalize().iter().fold(String::new(), |mut out, byte| {
+        let _ = write!(out, "{byte:02x}");
+        out
+    })
+}

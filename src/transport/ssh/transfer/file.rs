@@ -1,0 +1,206 @@
+//! One file: written whole beside its place, compared, renamed.
+
+use super::super::Client;
+use super::super::exec::{Once, Source};
+use super::script::{self, Rights, remote_path};
+use super::{GetOptions, PutOptions};
+use crate::base::endpoint::Endpoint;
+use crate::base::error::{Error, Result};
+use crate::base::event::{Cx, Progress, Unit};
+use bytes::{Bytes, BytesMut};
+use sha2::{Digest, Sha256};
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// What is read of a local file at a time.
+const CHUNK: usize = 128 << 10;
+/// Smaller files are copied before anybody would see their progress.
+const SHOW_FROM: u64 = 1 << 20;
+/// More than this is not read into memory.
+const LARGEST_READ: usize = 256 << 20;
+
+/// Input: the content, `$size` bytes of it, and then a line with its SHA-256.
+/// `$p` the path, `$name` the local file's name (empty: a directory is an error), `$mode`, `$owner`, `$time` may be empty.
+const STORE: &str = r#"
+if [ -n "$name" ]; then
+  case $p in
+    */) p=$p$name ;;
+    *) if [ -d "$p" ]; then p=$p/$name; fi ;;
+  esac
+fi
+follow
+if [ -d "$p" ]; then exit 82; fi
+if [ -e "$p" ] && [ ! -f "$p" ]; then exit 84; fi
+dir=${p%/*}
+[ -n "$dir" ] || dir=/
+[ -d "$dir" ] || mkdir -p -- "$dir" || exit 1
+stage "$dir"
+(umask 077; exec dd bs=65536 iflag=count_bytes,fullblock count="$size" of="$stage" status=none) || exit 1
+read -r want
+got=$(sha256sum < "$stage") || exit 1
+[ "${got%% *}" = "$want" ] || exit 83
+if [ -n "$owner" ]; then
+  chown -- "$owner" "$stage" || exit 1
+elif [ -e "$p" ] && [ "$(id -u)" = 0 ]; then
+  chown --reference="$p" -- "$stage" || exit 1
+fi
+if [ -n "$mode" ]; then
+  chmod -- "$mode" "$stage" || exit 1
+elif [ -e "$p" ]; then
+  chmod --reference="$p" -- "$stage" || exit 1
+else
+  chmod =rw "$stage" || exit 1
+fi
+if [ -n "$time" ]; then touch -d "$time" -- "$stage" || exit 1; fi
+mv -fT -- "$stage" "$p"
+"#;
+
+const READ: &str = r#"
+if [ -d "$p" ]; then exit 82; fi
+if [ ! -e "$p" ] && [ ! -L "$p" ]; then
+  # Does it not exist, or may we not see it? The tool knows.
+  dir=${p%/*}
+  [ -d "$dir" ] && [ ! -x "$dir" ] || exit 81
+fi
+exec cat -- "$p"
+"#;
+
+pub(super) async fn read(client: &Client, endpoint: &Endpoint, remote: &str, options: &GetOptions, cx: &Cx) -> Result<Vec<u8>> {
+    let path = remote_path(remote)?;
+    let rights = Rights { sudo: options.sudo, user: options.user.as_deref() };
+    let mut command = script::command(rights, &[("p", &path)], READ);
+    command.keep = LARGEST_READ * 2;
+    let output = script::run(client, endpoint, &command, &mut Once(None), cx).await?;
+    if let Some(error) = script::failure(&output, remote) {
+        return Err(error);
+    }
+    if output.stdout.len() > LARGEST_READ {
+        let limit = crate::base::units::format_size(LARGEST_READ as u64);
+        let error = Error::new(crate::base::error::Kind::Transfer, format!("{remote} is larger than {limit}"));
+        return Err(error.hint("Copy such a file with get instead of reading it."));
+    }
+    Ok(output.stdout)
+}
+
+pub(super) async fn write(
+    client: &Client,
+    endpoint: &Endpoint,
+    remote: &str,
+    content: Bytes,
+    options: &PutOptions,
+    cx: &Cx,
+) -> Result<()> {
+    let digest = super::digest::hex(Sha256::new_with_prefix(&content));
+    let size = content.len() as u64;
+    let mut source = Content { parts: [Some(content), Some(format!("{digest}\n").into())] };
+    store(client, endpoint, remote, size, options, ["", ""], &mut source, cx).await
+}
+
+pub(super) async fn put(
+    client: &Client,
+    endpoint: &Endpoint,
+    local: &Path,
+    meta: &std::fs::Metadata,
+    remote: &str,
+    options: &PutOptions,
+    cx: &Cx,
+) -> Result<()> {
+    let file = std::fs::File::open(local).map_err(|e| Error::io("read", local, &e))?;
+    let name = local.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+    let time = format!("@{}.{:09}", meta.mtime(), meta.mtime_nsec());
+    let mode = options.mode.unwrap_or(meta.mode() & 0o7777);
+    let options = PutOptions { mode: Some(mode), ..options.clone() };
+    let size = meta.len();
+    let label = || format!("{} to {}", local.display(), endpoint.name);
+    let digest = {
+        let (client, local, meta) = (client.clone(), local.to_owned(), meta.clone());
+        tokio::spawn(async move { client.0.digests.of(&local, &meta).await })
+    };
+    let mut source = FileSource {
+        path: local.to_owned(),
+        file: Arc::new(file),
+        meta: meta.clone(),
+        at: 0,
+        digest: Some(digest),
+        progress: (size >= SHOW_FROM).then(|| cx.events.progress(label(), size, Unit::Bytes)),
+    };
+    store(client, endpoint, remote, size, &options, [&name, &time], &mut source, cx).await
+}
+
+#[allow(clippy::too_many_arguments, reason = "the one place where the parts of a store come together")]
+async fn store(
+    client: &Client,
+    endpoint: &Endpoint,
+    remote: &str,
+    size: u64,
+    options: &PutOptions,
+    [name, time]: [&str; 2],
+    source: &mut impl Source,
+    cx: &Cx,
+) -> Result<()> {
+    let path = remote_path(remote)?;
+    let rights = Rights { sudo: options.sudo, user: options.user.as_deref() };
+    let mode = options.mode.map(|mode| format!("{mode:04o}")).unwrap_or_default();
+    let variables = [
+        ("p", path.as_str()),
+        ("size", &size.to_string()),
+        ("name", name),
+        ("mode", &mode),
+        ("owner", options.owner.as_deref().unwrap_or_default()),
+        ("time", time),
+    ];
+    let command = script::command(rights, &variables, STORE);
+    let output = script::run(client, endpoint, &command, source, cx).await?;
+    script::failure(&output, remote).map_or(Ok(()), Err)
+}
+
+/// Content in memory, then the line with its digest.
+struct Content {
+    parts: [Option<Bytes>; 2],
+}
+
+impl Source for Content {
+    async fn next(&mut self) -> Result<Option<Bytes>> {
+        Ok(self.parts.iter_mut().find_map(Option::take))
+    }
+}
+
+/// A local file in chunks, then the line with its digest, which is computed meanwhile.
+struct FileSource {
+    path: PathBuf,
+    file: Arc<std::fs::File>,
+    meta: std::fs::Metadata,
+    at: u64,
+    digest: Option<tokio::task::JoinHandle<Result<String>>>,
+    progress: Option<Progress>,
+}
+
+impl Source for FileSource {
+    async fn next(&mut self) -> Result<Option<Bytes>> {
+        if self.at < self.meta.len() {
+            let wanted = usize::try_from(self.meta.len() - self.at).unwrap_or(CHUNK).min(CHUNK);
+            let (file, at) = (self.file.clone(), self.at);
+            let reading = tokio::task::spawn_blocking(move || {
+                let mut buffer = BytesMut::zeroed(wanted);
+                file.read_exact_at(&mut buffer, at).map(|()| buffer.freeze())
+            });
+            let chunk = reading.await.map_err(|e| Error::internal(format!("reading a file stopped: {e}")))?;
+            let chunk = chunk.map_err(|e| match e.kind() {
+                std::io::ErrorKind::UnexpectedEof => {
+                    let message = format!("{} became shorter while it was copied", self.path.display());
+                    Error::new(crate::base::error::Kind::Transfer, message)
+                }
+                _ => Error::io("read", &self.path, &e),
+            })?;
+            self.at += chunk.len() as u64;
+            if let Some(progress) = &self.progress {
+                progress.advance(chunk.len() as u64);
+            }
+            return Ok(Some(chunk));
+        }
+        let Some(digest) = self.digest.take() else { return Ok(None) };
+        let digest = digest.await.map_err(|e| Error::internal(format!("hashing stopped: {e}")))??;
+        Ok(Some(format!("{digest}\n").into()))
+    }
+}

@@ -1,0 +1,151 @@
+//! The shell side of transfers: how a script is run with its input streamed, and what its failures mean.
+
+use super::super::Client;
+use super::super::exec::{End, Running, Source};
+use crate::base::capture::Capture;
+use crate::base::command::{Command, Output};
+use crate::base::endpoint::Endpoint;
+use crate::base::error::{Error, Kind, Result};
+use crate::base::event::Cx;
+use crate::base::shell::quote;
+use tokio::time::Instant;
+
+/// Exit codes by which our scripts say what a user should hear in better words than a tool's.
+pub(super) const MISSING: i32 = 81;
+pub(super) const IS_DIRECTORY: i32 = 82;
+pub(super) const DAMAGED: i32 = 83;
+pub(super) const NOT_A_FILE: i32 = 84;
+
+/// Shell functions that the scripts share.
+///
+/// `stage DIR` sets `$stage` to a name in DIR that is ours alone, which goes away with the script, and removes what
+/// transfers that died have left there. `follow` turns `$p`, a symlink, into what it points to.
+pub(super) const COMMON: &str = r#"
+LC_ALL=C; export LC_ALL
+stage() {
+  host=$(uname -n)
+  for old in "$1"/.opsrun-stage-"$host"-*; do
+    [ -e "$old" ] || continue
+    [ -d "/proc/${old##*-}" ] || rm -rf -- "$old"
+  done
+  stage=$1/.opsrun-stage-$host-$$
+  trap 'rm -rf -- "$stage"' EXIT
+  trap 'exit 143' HUP INT TERM
+}
+follow() {
+  if [ -L "$p" ]; then
+    to=$(readlink -f -- "$p" && printf x) || exit 81
+    p=${to%?x}
+  fi
+}
+"#;
+
+/// Whose rights a script has.
+#[derive(Clone, Copy)]
+pub(super) struct Rights<'a> {
+    pub sudo: bool,
+    pub user: Option<&'a str>,
+}
+
+/// A script as the command to run, with its variables set. The login shell need not be a POSIX shell.
+pub(super) fn command(rights: Rights, variables: &[(&str, &str)], script: &str) -> Command {
+    let set: String = variables.iter().map(|(name, value)| format!("{name}={}\n", quote(value))).collect();
+    let text = format!("{set}{COMMON}{script}");
+    let mut command = Command::new(text);
+    command.sudo = rights.sudo;
+    command.user = rights.user.map(str::to_owned);
+    if !rights.sudo && rights.user.is_none() {
+        command.line = format!("exec /bin/sh -c {}", quote(&command.line));
+    }
+    command
+}
+
+/// Runs a script on the host with its input streamed from a source.
+pub(super) async fn run(
+    client: &Client,
+    endpoint: &Endpoint,
+    command: &Command,
+    source: &mut impl Source,
+    cx: &Cx,
+) -> Result<Output> {
+    let session = client.session(endpoint, cx).await?;
+    let start = Instant::now();
+    let mut running = Running::start(client, endpoint, session, command).await?;
+    let mut capture = Capture::new(command, &endpoint.name, false, &cx.events);
+    match running.drive(source, &mut capture, None, cx).await {
+        End::Exit(exit) => Ok(capture.finish(exit, start.elapsed())),
+        other => Err(other.into_error(endpoint)),
+    }
+}
+
+/// A remote path as scripts use it: relative to the login directory, and never to be taken for an option.
+pub(super) fn remote_path(path: &str) -> Result<String> {
+    let path = match path.strip_prefix('~') {
+        Some("") => ".",
+        Some(rest) if rest.starts_with('/') => rest.trim_start_matches('/'),
+        Some(_) => {
+            let message = format!("\"{path}\" is another user's home, which is not looked up");
+            return Err(Error::usage(message).hint("Write its full path."));
+        }
+        None => path,
+    };
+    if path.contains('\0') {
+        return Err(Error::usage("a path cannot contain a NUL byte"));
+    }
+    Ok(match path {
+        "" => return Err(Error::usage("the remote path is empty")),
+        absolute if absolute.starts_with('/') => absolute.to_owned(),
+        relative => format!("./{relative}"),
+    })
+}
+
+/// The error that a failed script is, in a user's words.
+pub(super) fn failure(output: &Output, remote: &str) -> Option<Error> {
+    use crate::base::command::Exit;
+    let text = String::from_utf8_lossy(&output.stderr);
+    let said = text.trim();
+    let error = match &output.exit {
+        Exit::Code(0) => return None,
+        Exit::Code(MISSING) => Error::new(Kind::NotFound, format!("{remote} does not exist")),
+        Exit::Code(IS_DIRECTORY) => Error::new(Kind::Transfer, format!("{remote} is a directory")),
+        Exit::Code(NOT_A_FILE) => Error::new(Kind::Transfer, format!("{remote} exists and is not a regular file")),
+        Exit::Code(DAMAGED) => {
+            Error::new(Kind::Transfer, "what arrived is not what was sent (SHA-256 differs); nothing was changed")
+                .hint("Was the file being written to meanwhile? Otherwise suspect the host's disk or memory.")
+        }
+        _ if said.contains("No space left on device") || said.contains("Disk quota exceeded") => {
+            Error::new(Kind::Transfer, format!("no space left for {remote}; nothing was changed"))
+                .hint("Look at its disks: df -h")
+        }
+        exit => {
+            let last = said.lines().last().unwrap_or_default();
+            let why = match exit {
+                _ if !last.is_empty() => last.to_owned(),
+                Exit::Code(code) => format!("exit code {code}"),
+                Exit::Signal(name) => format!("killed by SIG{name}"),
+            };
+            let error = Error::new(Kind::Transfer, format!("cannot transfer {remote}: {why}"));
+            if last.contains("Permission denied") { error.hint("Does this need sudo?") } else { error }
+        }
+    };
+    let mut error = error;
+    if !said.is_empty() {
+        error.details_mut().stderr = Some(said.to_owned());
+    }
+    Some(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn remote_paths_start_at_the_login_directory() {
+        for (given, used) in [("~", "./."), ("~/a b", "./a b"), ("a", "./a"), ("-rf", "./-rf"), ("/etc/x", "/etc/x")] {
+            assert_eq!(remote_path(given).unwrap(), used);
+        }
+        for bad in ["", "~bob/x", "a\0b"] {
+            assert!(remote_path(bad).is_err());
+        }
+    }
+}

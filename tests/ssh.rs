@@ -1,0 +1,145 @@
+//! The SSH client against a real OpenSSH server.
+
+#[path = "common/sshd.rs"]
+mod sshd;
+
+use opsrun::base::cancel::Cancel;
+use opsrun::base::command::{Command, Exit};
+use opsrun::base::error::Kind;
+use opsrun::base::event::{Cx, Event, Events, Listener, Stream};
+use opsrun::transport::ssh::{Client, GetOptions, PutOptions, Settings};
+use sshd::Sshd;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+fn client() -> Client {
+    Client::new(Settings::default())
+}
+
+/// Hears every event.
+#[derive(Clone, Default)]
+struct Ear(Arc<Mutex<Vec<Event>>>);
+
+impl Listener for Ear {
+    fn event(&self, event: Event) {
+        self.0.lock().unwrap().push(event);
+    }
+}
+
+impl Ear {
+    fn cx(&self) -> Cx {
+        Cx::new(Cancel::new(), Events::new(self.clone()))
+    }
+
+    fn lines(&self) -> Vec<(Stream, String)> {
+        let events = self.0.lock().unwrap();
+        events
+            .iter()
+            .filter_map(|e| match e {
+                Event::Line { node, stream, text } => {
+                    assert_eq!(&**node, "node");
+                    Some((*stream, text.clone()))
+                }
+                _ => None,
+            })
+            .collect()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn commands_have_output_exit_codes_and_signals() {
+    let sshd = Sshd::start();
+    let (client, endpoint, ear) = (client(), sshd.endpoint(), Ear::default());
+    let cx = ear.cx();
+    let output = client.run(&endpoint, &Command::new("echo out; echo err >&2; exit 3"), true, &cx).await.unwrap();
+    assert_eq!((output.exit, &output.stdout[..], &output.stderr[..]), (Exit::Code(3), &b"out\n"[..], &b"err\n"[..]));
+    let mut lines = ear.lines();
+    lines.sort_by_key(|(stream, _)| *stream == Stream::Stderr);
+    assert_eq!(lines, [(Stream::Stdout, "out".to_owned()), (Stream::Stderr, "err".to_owned())]);
+    let output = client.run(&endpoint, &Command::new("kill -KILL $$"), false, &cx).await.unwrap();
+    assert_eq!(output.exit, Exit::Signal("KILL".to_owned()));
+    let output = client.run(&endpoint, &Command::new("no-such-tool"), false, &cx).await.unwrap();
+    assert!(output.failure("no-such-tool").unwrap().message().contains("not found"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn input_larger_than_every_window_comes_back_whole() {
+    let sshd = Sshd::start();
+    let (client, endpoint, cx) = (client(), sshd.endpoint(), Cx::quiet());
+    let input: Vec<u8> = (0..12_000_000_u32).map(|i| (i * 7 / 3) as u8).collect();
+    let output = client.run(&endpoint, &Command::new("cat").stdin(input.clone()), false, &cx).await.unwrap();
+    assert!(output.stdout == input, "{} bytes", output.stdout.len());
+    // A command that does not read its input must not hang on it.
+    let start = Instant::now();
+    let output = client.run(&endpoint, &Command::new("true").stdin(input), false, &cx).await.unwrap();
+    assert!(output.exit.is_success() && start.elapsed() < Duration::from_secs(5));
+    let command = Command::new("echo $GREETING in $PWD; cat").stdin(&b"rest"[..]);
+    let command = Command { env: vec![("GREETING".into(), "it's".into())], cwd: Some("/tmp".into()), ..command };
+    let output = client.run(&endpoint, &command, false, &cx).await.unwrap();
+    assert_eq!(output.stdout, b"it's in /tmp\nrest");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn cancel_and_timeout_end_the_whole_process_group() {
+    let sshd = Sshd::start();
+    let (client, endpoint) = (client(), sshd.endpoint());
+    let token = format!("{:08x}", std::process::id());
+    let alive = || {
+        let listed = std::process::Command::new("ps").args(["-eo", "args"]).output().unwrap();
+        String::from_utf8_lossy(&listed.stdout).lines().any(|l| l.contains(&format!("sleep 77.{token}")))
+    };
+    for stubborn in [false, true] {
+        let trap = if stubborn { "trap '' TERM; " } else { "" };
+        let line = format!("{trap}echo started; sleep 77.{token} & sleep 77.{token}; wait");
+        // The deadline.
+        let command = Command { timeout: Some(Duration::from_millis(700)), ..Command::new(line.clone()) };
+        let error = client.run(&endpoint, &command, false, &Cx::quiet()).await.unwrap_err();
+        assert_eq!(error.kind(), Kind::Timeout, "{error}");
+        assert_eq!(error.details().command.as_deref(), Some(line.as_str()));
+        assert!(!alive());
+        // The user.
+        let cx = Cx::quiet();
+        let (cancel, start) = (cx.cancel.clone(), Instant::now());
+        let command = Command::new(line);
+        let (result, ()) = tokio::join!(client.run(&endpoint, &command, false, &cx), async {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            assert!(alive());
+            cancel.cancel();
+        });
+        assert!(result.unwrap_err().is_cancelled());
+        assert!(!alive());
+        assert_eq!(start.elapsed() > Duration::from_secs(3), stubborn);
+        // A future that was dropped.
+        let cx = Cx::quiet();
+        let _ = tokio::time::timeout(Duration::from_millis(500), client.run(&endpoint, &command, false, &cx)).await;
+        assert!(alive());
+        client.settle().await;
+        assert!(!alive());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_are_written_read_and_put() {
+    let sshd = Sshd::start();
+    let (client, endpoint, cx) = (client(), sshd.endpoint(), Cx::quiet());
+    let dir = tempfile::tempdir().unwrap();
+    let target = dir.path().join("new dir/it's -odd\nname");
+    let path = target.to_str().unwrap();
+    let content: Vec<u8> = (0..300_000_u32).map(|i| (i % 251) as u8).collect();
+    client.write(&endpoint, path, content.clone(), &PutOptions::default(), &cx).await.unwrap();
+    assert!(std::fs::read(&target).unwrap() == content);
+    assert!(client.read(&endpoint, path, &GetOptions::default(), &cx).await.unwrap() == content);
+    client.write(&endpoint, path, "", &PutOptions { mode: Some(0o640), ..PutOptions::default() }, &cx).await.unwrap();
+    assert_eq!(std::fs::metadata(&target).unwrap().len(), 0);
+    let local = dir.path().join("local");
+    std::fs::write(&local, &content).unwrap();
+    client.put(&endpoint, &local, path, &PutOptions::default(), &cx).await.unwrap();
+    assert!(std::fs::read(&target).unwrap() == content);
+    let (there, here) = (std::fs::metadata(&target).unwrap(), std::fs::metadata(&local).unwrap());
+    assert_eq!(there.modified().unwrap(), here.modified().unwrap());
+    assert_eq!(std::fs::read_dir(target.parent().unwrap()).unwrap().count(), 1, "nothing is left over");
+    let error = client.read(&endpoint, "/no/such/file", &GetOptions::default(), &cx).await.unwrap_err();
+    assert_eq!((error.kind(), error.message()), (Kind::NotFound, "/no/such/file does not exist"));
+    let error = client.put(&endpoint, &dir.path().join("nothing"), "x", &PutOptions::default(), &cx).await.unwrap_err();
+    assert_eq!(error.kind(), Kind::NotFound);
+}
