@@ -1,1 +1,0 @@
-//! A set of nodes acted on in parallel.
