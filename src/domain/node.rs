@@ -50,6 +50,11 @@ impl NodeSet {
         self.iter().map(|n| n.name.clone()).collect()
     }
 
+    /// Each node as a set of one, in order.
+    pub fn singles(&self) -> Vec<Self> {
+        self.iter().map(|n| std::iter::once(n.clone()).collect()).collect()
+    }
+
     /// The nodes at these positions; positions beyond the end give nothing.
     #[must_use]
     pub fn slice(&self, skip: usize, take: usize) -> Self {

@@ -6,7 +6,7 @@ mod run;
 mod wait;
 
 pub use facts::Facts;
-pub use run::RunOptions;
+pub use run::{RunOptions, text};
 pub use wait::Wait;
 
 use super::node::{Node, NodeSet};
