@@ -3,6 +3,6 @@
 set -eux
 cargo fmt --check
 cargo clippy --all-targets -- -D warnings
-cargo deny --offline check licenses bans sources
+cargo deny check licenses bans sources
 RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --lib -q
 cargo test

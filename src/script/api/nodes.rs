@@ -2,17 +2,9 @@
 
 use crate::base::error::{Error, Kind};
 use crate::domain::node::{Node, NodeSet};
-use crate::script::convert::ScriptResult;
-use rhai::plugin::{
-    Dynamic, Engine, FnNamespace, FuncRegistration, ImmutableString, Module, NativeCallContext, PluginFunc, RhaiResult, TypeId,
-    export_module, mem,
-};
-use rhai::{Array, FnPtr, Map};
-
-pub fn register(engine: &mut Engine) {
-    engine.register_global_module(rhai::exported_module!(api).into());
-    engine.register_iterator::<NodeSet>();
-}
+use crate::script::ScriptResult;
+use rhai::plugin::export_module;
+use rhai::Array;
 
 /// `for n in nodes`: sets of one.
 impl IntoIterator for NodeSet {
@@ -47,7 +39,7 @@ fn only(nodes: &NodeSet, what: &str) -> ScriptResult<Node> {
 
 #[allow(clippy::needless_pass_by_value, clippy::unnecessary_wraps, reason = "Rhai's calling convention")]
 #[export_module]
-mod api {
+pub mod module {
     /// A set of nodes of a deployment, in order. One node is a set of one.
     ///
     /// What you call on a set happens on all its nodes in parallel; the result is an array, one entry a node, in order.
@@ -252,6 +244,17 @@ mod api {
     #[rhai_fn(get = "address", pure, return_raw)]
     pub fn address(nodes: &mut Nodes) -> ScriptResult<String> {
         Ok(only(nodes, "address")?.endpoint.host)
+    }
+
+    /// The SSH port of a set of one.
+    ///
+    /// # Example
+    /// ```rhai
+    /// assert(deployment().node("server-0").ssh_port > 0);
+    /// ```
+    #[rhai_fn(get = "ssh_port", pure, return_raw)]
+    pub fn ssh_port(nodes: &mut Nodes) -> ScriptResult<i64> {
+        Ok(only(nodes, "ssh_port")?.endpoint.port.into())
     }
 
     /// The number of a set of one within its group, from 0.

@@ -3,21 +3,14 @@
 use crate::base::command::{Command, Exit, Output};
 use crate::base::error::{Error, Result};
 use crate::base::shell;
-use crate::domain::fleet::{Fleet, RunOptions, gather, text};
+use crate::domain::fleet::{Fleet, RunOptions, text};
 use crate::domain::node::NodeSet;
-use crate::script::convert::{ScriptResult, from_json, to_json};
-use crate::script::host::Host;
-use crate::script::options::{Options, shown};
+use crate::script::convert::from_json;
+use crate::script::options::shown;
+use crate::script::{Host, Options, ScriptResult};
 use crate::transport::process;
-use rhai::plugin::{
-    Dynamic, Engine, FnNamespace, FuncRegistration, ImmutableString, Module, NativeCallContext, PluginFunc, RhaiResult, TypeId,
-    export_module, mem,
-};
+use rhai::plugin::{Dynamic, NativeCallContext, export_module};
 use rhai::{Array, Map};
-
-pub fn register(engine: &mut Engine) {
-    engine.register_global_module(rhai::exported_module!(api).into());
-}
 
 /// A command as scripts give it: a line for the shell, or an array of words.
 pub fn command_line(value: &Dynamic) -> Result<String> {
@@ -144,7 +137,7 @@ fn run_here(context: &NativeCallContext, line: &Dynamic, options: Map, check: bo
 
 #[allow(clippy::needless_pass_by_value, reason = "Rhai's calling convention")]
 #[export_module]
-mod api {
+pub mod module {
     type Nodes = NodeSet;
 
     /// Runs a command on every node in parallel and returns an array of results, one a node, in order.

@@ -1,0 +1,266 @@
+//! Files on node sets: put, get, mirror, collect, read, write, template, edit_yaml.
+
+use crate::base::error::{Error, Result};
+use crate::domain::fleet::{MirrorOptions, PutOptions, text};
+use crate::domain::node::NodeSet;
+use crate::script::convert::to_json;
+use crate::script::options::text as text_of;
+use crate::script::{Host, Options, ScriptResult};
+use rhai::plugin::{Dynamic, NativeCallContext, export_module};
+use rhai::{Array, Map};
+
+/// Reads what `put`, `write` and `template` take.
+fn put_options(function: &str, options: Map) -> Result<PutOptions> {
+    let mut options = Options::new(function, options);
+    let mode = options.string("mode")?.map(|m| mode_bits(&m)).transpose()?;
+    let out = PutOptions { mode, owner: options.string("owner")?, sudo: options.bool("sudo")?.unwrap_or(false) };
+    options.finish()?;
+    Ok(out)
+}
+
+fn mode_bits(mode: &str) -> Result<u32> {
+    u32::from_str_radix(mode.trim_start_matches("0o"), 8)
+        .ok()
+        .filter(|m| *m <= 0o7777)
+        .ok_or_else(|| Error::usage(format!("mode \"{mode}\" is not a file mode")).hint("Modes are octal strings: \"0644\"."))
+}
+
+fn write_text(context: &NativeCallContext, nodes: &NodeSet, path: &str, content: &Dynamic, options: Map) -> ScriptResult<()> {
+    let host = Host::of(context);
+    let bytes = match content.read_lock::<rhai::Blob>() {
+        Some(blob) => blob.clone(),
+        None => text_of(content)
+            .ok_or_else(|| Error::usage("write takes a string, a secret or a blob").hint("Use to_yaml(x) or to_json(x) for data."))?
+            .into_bytes(),
+    };
+    let options = put_options("write", options)?;
+    Ok(host.block_on_to_the_end(host.fleet().write(nodes, path, bytes, &options))?)
+}
+
+fn put_path(context: &NativeCallContext, nodes: &NodeSet, local: &str, remote: &str, options: Map) -> ScriptResult<()> {
+    let host = Host::of(context);
+    let options = put_options("put", options)?;
+    Ok(host.block_on_to_the_end(host.fleet().put(nodes, &host.path(local), remote, &options))?)
+}
+
+fn mirror_path(context: &NativeCallContext, nodes: &NodeSet, local: &str, remote: &str, options: Map) -> ScriptResult<Array> {
+    let host = Host::of(context);
+    let mut options = Options::new("mirror", options);
+    let mirror = MirrorOptions {
+        delete: options.bool("delete")?.unwrap_or(false),
+        checksum: options.bool("checksum")?.unwrap_or(false),
+        exclude: options.strings("exclude")?.unwrap_or_default(),
+        sudo: options.bool("sudo")?.unwrap_or(false),
+    };
+    options.finish()?;
+    let changed = host.block_on_to_the_end(host.fleet().mirror(nodes, &host.path(local), remote, &mirror))?;
+    Ok(changed.into_iter().map(|n| i64::try_from(n).unwrap_or(i64::MAX).into()).collect())
+}
+
+fn fill(
+    context: &NativeCallContext,
+    nodes: &NodeSet,
+    local: &str,
+    remote: &str,
+    vars: &Map,
+    options: Map,
+) -> ScriptResult<()> {
+    let host = Host::of(context);
+    let options = put_options("template", options)?;
+    let vars = vars.iter().map(|(k, v)| (k.to_string(), v.clone())).collect();
+    let filled = super::data::fill_template_file(&host.path(local), vars)?;
+    Ok(host.block_on_to_the_end(host.fleet().write(nodes, remote, filled.into_bytes(), &options))?)
+}
+
+fn edit(context: &NativeCallContext, nodes: &NodeSet, path: &str, edits: &Map, options: Map) -> ScriptResult<Array> {
+    let host = Host::of(context);
+    let mut options = Options::new("edit_yaml", options);
+    let sudo = options.bool("sudo")?.unwrap_or(false);
+    options.finish()?;
+    let value = |v: &Dynamic| if v.is_unit() { Ok(None) } else { to_json(v).map(Some) };
+    let edits = edits.iter().map(|(k, v)| Ok((k.to_string(), value(v)?))).collect::<Result<Vec<_>>>()?;
+    let changed = host.block_on_to_the_end(host.fleet().edit_yaml(nodes, path, &edits, sudo))?;
+    Ok(changed.into_iter().map(Dynamic::from).collect())
+}
+
+#[allow(clippy::needless_pass_by_value, reason = "Rhai's calling convention")]
+#[export_module]
+pub mod module {
+    type Nodes = NodeSet;
+
+    /// Copies a file or folder of this machine to every node.
+    ///
+    /// Modes and times are kept, checksums verified; a file on the node is replaced whole or not at all.
+    /// The local path is relative to the project's folder, the remote one to the login folder.
+    /// Options: `mode` ("0644"), `owner` ("user:group"), `sudo`.
+    ///
+    /// # Example
+    /// ```rhai
+    /// file::write("hello.txt", "hi");
+    /// let servers = deployment().nodes("server");
+    /// servers.put("hello.txt", "inbox/hello.txt");
+    /// assert_eq(servers.read("inbox/hello.txt"), ["hi", "hi", "hi"]);
+    /// ```
+    #[rhai_fn(name = "put", pure, return_raw)]
+    pub fn put(context: NativeCallContext, nodes: &mut Nodes, local: &str, remote: &str, options: Map) -> ScriptResult<()> {
+        put_path(&context, nodes, local, remote, options)
+    }
+
+    #[rhai_fn(name = "put", pure, return_raw)]
+    pub fn put_plain(context: NativeCallContext, nodes: &mut Nodes, local: &str, remote: &str) -> ScriptResult<()> {
+        put_path(&context, nodes, local, remote, Map::new())
+    }
+
+    /// Copies a file or folder of a set of exactly one node to this machine.
+    ///
+    /// The local file is replaced whole or not at all. To copy from many nodes use `collect`.
+    ///
+    /// # Example
+    /// ```rhai
+    /// let n = deployment().node("server-0");
+    /// n.write("note.txt", "from the node");
+    /// n.get("note.txt", "note.txt");
+    /// assert_eq(file::read("note.txt"), "from the node");
+    /// ```
+    #[rhai_fn(pure, return_raw)]
+    pub fn get(context: NativeCallContext, nodes: &mut Nodes, remote: &str, local: &str) -> ScriptResult<()> {
+        let host = Host::of(&context);
+        Ok(host.block_on_to_the_end(host.fleet().get(nodes, remote, &host.path(local)))?)
+    }
+
+    /// Makes a folder on every node the same as one of this machine, as rsync does: only differences are sent.
+    ///
+    /// Returns how many files were sent to each node. Files are compared by size and time.
+    /// Options: `delete` (remove what is not here), `exclude` (globs), `checksum` (compare content), `sudo`.
+    ///
+    /// # Example
+    /// ```rhai
+    /// file::write("tools/a.sh", "echo a");
+    /// let n = deployment().node("server-0");
+    /// assert_eq(n.mirror("tools", "tools"), [1]);
+    /// assert_eq(n.mirror("tools", "tools"), [0]);
+    /// ```
+    #[rhai_fn(name = "mirror", pure, return_raw)]
+    pub fn mirror(context: NativeCallContext, nodes: &mut Nodes, local: &str, remote: &str, options: Map) -> ScriptResult<Array> {
+        mirror_path(&context, nodes, local, remote, options)
+    }
+
+    #[rhai_fn(name = "mirror", pure, return_raw)]
+    pub fn mirror_plain(context: NativeCallContext, nodes: &mut Nodes, local: &str, remote: &str) -> ScriptResult<Array> {
+        mirror_path(&context, nodes, local, remote, Map::new())
+    }
+
+    /// Copies a file or folder of every node into one folder a node: `<local>/<node>/<name>`.
+    ///
+    /// # Example
+    /// ```rhai
+    /// let servers = deployment().nodes("server");
+    /// servers.write("app.log", "ready\n");
+    /// servers.collect("app.log", "logs");
+    /// assert_eq(file::read("logs/server-1/app.log"), "ready\n");
+    /// ```
+    #[rhai_fn(pure, return_raw)]
+    pub fn collect(context: NativeCallContext, nodes: &mut Nodes, remote: &str, local: &str) -> ScriptResult<()> {
+        let host = Host::of(&context);
+        Ok(host.block_on_to_the_end(host.fleet().collect(nodes, remote, &host.path(local)))?)
+    }
+
+    /// The text of a file on every node, an array of strings in node order, exactly as it is.
+    ///
+    /// # Example
+    /// ```rhai
+    /// let n = deployment().node("server-0");
+    /// n.write("a.txt", "one\n");
+    /// assert_eq(n.read("a.txt")[0], "one\n");
+    /// ```
+    #[rhai_fn(pure, return_raw)]
+    pub fn read(context: NativeCallContext, nodes: &mut Nodes, path: &str) -> ScriptResult<Array> {
+        let host = Host::of(&context);
+        let files = host.block_on(host.fleet().read(nodes, path))?;
+        Ok(files.iter().map(|bytes| String::from_utf8_lossy(bytes).into_owned().into()).collect())
+    }
+
+    /// Writes a file on every node. It is replaced whole or not at all; missing folders are made.
+    ///
+    /// The content is a string, a secret or a blob. Options: `mode` ("0600"), `owner` ("user:group"), `sudo`.
+    ///
+    /// # Example
+    /// ```rhai
+    /// let servers = deployment().nodes("server");
+    /// servers.write("conf/greeting", "hi\n", #{ mode: "0600" });
+    /// assert_eq(servers.first.one("stat -c %a conf/greeting"), "600");
+    /// ```
+    #[rhai_fn(name = "write", pure, return_raw)]
+    pub fn write(context: NativeCallContext, nodes: &mut Nodes, path: &str, content: Dynamic, options: Map) -> ScriptResult<()> {
+        write_text(&context, nodes, path, &content, options)
+    }
+
+    #[rhai_fn(name = "write", pure, return_raw)]
+    pub fn write_plain(context: NativeCallContext, nodes: &mut Nodes, path: &str, content: Dynamic) -> ScriptResult<()> {
+        write_text(&context, nodes, path, &content, Map::new())
+    }
+
+    /// Fills a template file of this machine and writes the result on every node.
+    ///
+    /// Templates are in minijinja's (Jinja's) language; a variable that is missing throws. Options as for `write`.
+    ///
+    /// # Example
+    /// ```rhai
+    /// file::write("motd.j2", "Hello {{ name }}");
+    /// let n = deployment().node("server-0");
+    /// n.template("motd.j2", "motd", #{ name: "lab" });
+    /// assert_eq(n.read("motd"), ["Hello lab"]);
+    /// ```
+    #[rhai_fn(name = "template", pure, return_raw)]
+    pub fn template(
+        context: NativeCallContext,
+        nodes: &mut Nodes,
+        local: &str,
+        remote: &str,
+        vars: Map,
+        options: Map,
+    ) -> ScriptResult<()> {
+        fill(&context, nodes, local, remote, &vars, options)
+    }
+
+    #[rhai_fn(name = "template", pure, return_raw)]
+    pub fn template_plain(context: NativeCallContext, nodes: &mut Nodes, local: &str, remote: &str, vars: Map) -> ScriptResult<()> {
+        fill(&context, nodes, local, remote, &vars, Map::new())
+    }
+
+    /// Changes values in a YAML file on every node, keeping its comments and order; returns per node whether it changed.
+    ///
+    /// Keys of the map are paths such as `"seed_provider[0].parameters[0].seeds"`; the value `()` removes a key.
+    /// Options: `sudo`.
+    ///
+    /// # Example
+    /// ```rhai
+    /// let n = deployment().node("server-0");
+    /// n.write("app.yml", "# ours\nport: 80\nhosts: [a]\n");
+    /// assert_eq(n.edit_yaml("app.yml", #{ "port": 8080, "hosts[0]": "b" }), [true]);
+    /// assert_eq(n.read("app.yml"), ["# ours\nport: 8080\nhosts: [b]\n"]);
+    /// ```
+    #[rhai_fn(name = "edit_yaml", pure, return_raw)]
+    pub fn edit_yaml(context: NativeCallContext, nodes: &mut Nodes, path: &str, edits: Map, options: Map) -> ScriptResult<Array> {
+        edit(&context, nodes, path, &edits, options)
+    }
+
+    #[rhai_fn(name = "edit_yaml", pure, return_raw)]
+    pub fn edit_yaml_plain(context: NativeCallContext, nodes: &mut Nodes, path: &str, edits: Map) -> ScriptResult<Array> {
+        edit(&context, nodes, path, &edits, Map::new())
+    }
+
+    /// Whether a path exists on each node, an array of booleans.
+    ///
+    /// # Example
+    /// ```rhai
+    /// assert_eq(deployment().node("server-0").exists("no/such/file"), [false]);
+    /// ```
+    #[rhai_fn(pure, return_raw)]
+    pub fn exists(context: NativeCallContext, nodes: &mut Nodes, path: &str) -> ScriptResult<Array> {
+        let host = Host::of(&context);
+        let line = format!("test -e {} && echo yes || echo no", crate::base::shell::quote(path));
+        let answers = host.block_on(host.fleet().ask(nodes, &line))?;
+        Ok(answers.iter().map(|a| (text(a) == "yes").into()).collect())
+    }
+}
