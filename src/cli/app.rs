@@ -4,8 +4,9 @@ use crate::base::cancel::Cancel;
 use crate::base::error::{Error, Result};
 use crate::base::event::Cx;
 use crate::base::project::Project;
+use crate::transport::ssh::{AskPassphrase, Client, Settings};
 use crate::ui::Ui;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -14,6 +15,7 @@ pub struct App {
     pub project: Project,
     pub cx: Cx,
     pub ui: Ui,
+    client: OnceLock<Client>,
     runtime: Runtime,
     signals: OnceLock<()>,
 }
@@ -26,7 +28,18 @@ impl App {
             .build()
             .map_err(|e| Error::internal(format!("cannot start the async runtime: {e}")))?;
         let cx = Cx::new(Cancel::new(), ui.events());
-        Ok(Self { project: Project::find()?, cx, ui, runtime, signals: OnceLock::new() })
+        Ok(Self { project: Project::find()?, cx, ui, client: OnceLock::new(), runtime, signals: OnceLock::new() })
+    }
+
+    /// The one SSH client of this run.
+    pub fn client(&self) -> Client {
+        let make = || {
+            let ui = self.ui.clone();
+            let ask_passphrase: AskPassphrase =
+                Arc::new(move |key| ui.ask_secret(&format!("Passphrase of {}: ", key.display())));
+            Client::new(Settings { ask_passphrase, ..Settings::default() })
+        };
+        self.client.get_or_init(make).clone()
     }
 
     pub fn handle(&self) -> Handle {

@@ -6,7 +6,7 @@ pub mod style;
 
 use crate::base::error::{Error, Kind, Result};
 use crate::base::event::{Event, Events, Level, Listener, Stream};
-use crate::base::secret;
+use crate::base::secret::{self, Secret};
 use progress::Bars;
 use std::io::{IsTerminal, Write};
 use std::sync::Arc;
@@ -114,6 +114,15 @@ impl Ui {
         let mut answer = String::new();
         std::io::stdin().read_line(&mut answer).map_err(|e| Error::io("read", "the answer", &e))?;
         Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
+    }
+
+    /// Asks for a secret on the terminal, without echo.
+    pub fn ask_secret(&self, question: &str) -> Result<Secret> {
+        if !self.is_interactive() {
+            return Err(Error::new(Kind::Auth, format!("there is no terminal to ask on for: {}", question.trim_end_matches([':', ' ']))));
+        }
+        let answer = self.0.bars.suspend(|| rpassword::prompt_password(question));
+        answer.map(Secret::new).map_err(|e| Error::io("read", "the answer", &e))
     }
 
     /// Takes down all progress bars.

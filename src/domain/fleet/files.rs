@@ -70,7 +70,7 @@ impl Fleet {
         &self,
         nodes: &NodeSet,
         path: &str,
-        edits: &[(String, Option<serde_json::Value>)],
+        edits: &[(yaml_edit::Path, Option<serde_json::Value>)],
         sudo: bool,
     ) -> Result<Vec<bool>> {
         let edits: Arc<[_]> = edits.into();
@@ -85,16 +85,16 @@ impl Fleet {
         &self,
         node: &Node,
         path: &str,
-        edits: &[(String, Option<serde_json::Value>)],
+        edits: &[(yaml_edit::Path, Option<serde_json::Value>)],
         sudo: bool,
     ) -> Result<bool> {
         let old = self.client.read(&node.endpoint, path, &self.cx).await?;
         let old = String::from_utf8(old).map_err(|_| Error::config(format!("{path} is not UTF-8 text")))?;
-        let edited = yaml_edit::edit(&old, edits)?;
-        if edited.changed {
+        let (new, changed) = yaml_edit::edit(&old, edits)?;
+        if changed {
             let options = PutOptions { sudo, ..PutOptions::default() };
-            self.client.write(&node.endpoint, path, Bytes::from(edited.text), &options, &self.cx).await?;
+            self.client.write(&node.endpoint, path, Bytes::from(new), &options, &self.cx).await?;
         }
-        Ok(edited.changed)
+        Ok(changed)
     }
 }
