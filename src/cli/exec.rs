@@ -5,7 +5,7 @@ use crate::base::command::{Command, Exit, Output};
 use crate::base::error::{Error, Result};
 use crate::base::units::parse_duration;
 use crate::base::{secret, shell};
-use crate::domain::deployment::Deployment;
+use crate::domain::deployment::open_awake;
 use crate::domain::fleet::{Fleet, RunOptions, gather, text};
 use serde::Serialize;
 use std::io::Read;
@@ -82,7 +82,7 @@ struct Row<'a> {
 }
 
 pub fn run(args: Args, app: &App) -> Result<()> {
-    let deployment = Deployment::open(&app.project, &args.name)?;
+    let deployment = app.block_on(open_awake(&app.project, &args.name, &app.cx))?;
     let nodes = deployment.nodes().select(&args.nodes)?;
     let mut command = Command::new(match args.command.as_slice() {
         [line] => line.clone(),

@@ -14,6 +14,7 @@ mod status;
 #[cfg(test)]
 mod tests;
 mod wait;
+mod wake;
 
 pub use apply::{Wait, apply};
 pub use destroy::destroy;
@@ -22,6 +23,7 @@ pub use registry::provider_for;
 pub use request::Request;
 pub use status::{NodeState, NodeStatusLine, Status, Summary, list, status};
 pub use wait::Reach;
+pub use wake::open_awake;
 
 use super::config::Config;
 use super::node::{Node, NodeSet};

@@ -21,6 +21,13 @@ pub enum Action {
     Unchanged,
 }
 
+impl Action {
+    /// Whether a node that exists, and what is on it, will be lost.
+    pub fn destroys(self) -> bool {
+        matches!(self, Self::Remove | Self::Change)
+    }
+}
+
 /// One node's part of a plan.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct NodeChange {
@@ -61,7 +68,7 @@ impl Plan {
 
     /// Whether anything that exists will be lost.
     pub fn destroys(&self) -> bool {
-        self.changes.iter().any(|c| matches!(c.action, Action::Remove | Action::Change))
+        self.changes.iter().any(|c| c.action.destroys())
     }
 
     /// Whether all is as it should be.

@@ -2,10 +2,12 @@
 
 mod facts;
 mod files;
+mod jobs;
 mod run;
 mod wait;
 
 pub use facts::Facts;
+pub use jobs::Jobs;
 pub use run::{RunOptions, text};
 pub use wait::Wait;
 

@@ -69,7 +69,7 @@ impl Call {
 }
 
 /// What came of a command, as scripts see it.
-fn result_map(node: &str, outcome: Result<Output>) -> Map {
+pub fn result_map(node: &str, outcome: Result<Output>) -> Map {
     let mut map = Map::new();
     let mut put = |key: &str, value: Dynamic| map.insert(key.into(), value);
     put("node", node.into());

@@ -62,6 +62,11 @@ pub trait Provider: Send + Sync {
     /// `local`, `static`, …
     fn name(&self) -> &'static str;
 
+    /// Whether its nodes are processes of this machine: they may have ended with it, and looking costs next to nothing.
+    fn runs_here(&self) -> bool {
+        false
+    }
+
     /// Every node of the deployment that exists, in any order. Reads only.
     async fn list(&self, site: &Site, cx: &Cx) -> Result<Vec<NodeFound>>;
 

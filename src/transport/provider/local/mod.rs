@@ -74,6 +74,10 @@ impl Provider for Local {
         "local"
     }
 
+    fn runs_here(&self) -> bool {
+        true
+    }
+
     async fn list(&self, site: &Site, cx: &Cx) -> Result<Vec<NodeFound>> {
         let (layout, user) = (Layout::of(site), user()?);
         let records = layout.records()?;
