@@ -35,8 +35,7 @@ impl App {
     pub fn client(&self) -> Client {
         let make = || {
             let ui = self.ui.clone();
-            let ask_passphrase: AskPassphrase =
-                Arc::new(move |key| ui.ask_secret(&format!("Passphrase of {}: ", key.display())));
+            let ask_passphrase: AskPassphrase = Arc::new(move |key| ui.ask_secret(&format!("Passphrase of {}: ", key.display())));
             Client::new(Settings { ask_passphrase, ..Settings::default() })
         };
         self.client.get_or_init(make).clone()

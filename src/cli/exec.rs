@@ -97,7 +97,8 @@ pub fn run(args: Args, app: &App) -> Result<()> {
         std::io::stdin().read_to_end(&mut input).map_err(|e| Error::io("read", "standard input", &e))?;
         command = command.stdin(input);
     }
-    let fleet = Fleet::new(app.client(), app.cx.clone()).at_most(args.max_parallel.unwrap_or(usize::MAX).min(crate::domain::fleet::MAX_PARALLEL));
+    let fleet = Fleet::new(app.client(), app.cx.clone())
+        .at_most(args.max_parallel.unwrap_or(usize::MAX).min(crate::domain::fleet::MAX_PARALLEL));
     let show = RunOptions { live: !args.json, collapse: args.collapse, check: false };
     app.ui.lines_are_data();
     let results = app.block_on(async { Ok(fleet.try_run(&nodes, &command, show).await) })?;
@@ -105,7 +106,13 @@ pub fn run(args: Args, app: &App) -> Result<()> {
         let rows: Vec<Row> = nodes.iter().zip(&results).map(|(n, r)| row(&n.name, r)).collect();
         app.ui.json(&rows)?;
         let failed = rows.iter().any(|r| !r.ok);
-        return if app.cx.cancel.is_cancelled() { Err(Error::cancelled()) } else if failed { Err(Error::exit(1)) } else { Ok(()) };
+        return if app.cx.cancel.is_cancelled() {
+            Err(Error::cancelled())
+        } else if failed {
+            Err(Error::exit(1))
+        } else {
+            Ok(())
+        };
     }
     let checked = results.into_iter().zip(nodes.iter()).map(|(result, node)| {
         let output = result?;
@@ -118,7 +125,8 @@ pub fn run(args: Args, app: &App) -> Result<()> {
 }
 
 fn row<'a>(node: &'a str, result: &'a Result<Output>) -> Row<'a> {
-    let mut row = Row { node, ok: false, stdout: String::new(), stderr: String::new(), code: None, signal: None, took: 0.0, error: None };
+    let mut row =
+        Row { node, ok: false, stdout: String::new(), stderr: String::new(), code: None, signal: None, took: 0.0, error: None };
     match result {
         Ok(output) => {
             row.ok = output.exit.is_success();

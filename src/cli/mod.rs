@@ -2,6 +2,7 @@
 
 pub mod app;
 pub mod completions;
+pub mod exec;
 
 pub use app::App;
 
@@ -49,12 +50,14 @@ pub struct Global {
 
 #[derive(Subcommand, Debug)]
 pub enum Command {
+    Exec(exec::Args),
     Completions(completions::Args),
 }
 
 impl Command {
     fn run(self, app: &App) -> Result<()> {
         match self {
+            Self::Exec(args) => exec::run(args, app),
             Self::Completions(args) => completions::run(&args, app),
         }
     }

@@ -3,6 +3,8 @@
 use crate::base::error::{Error, Result};
 use crate::base::event::Cx;
 use crate::base::project::Project;
+use crate::domain::fleet::Fleet;
+use crate::transport::ssh::Client;
 use rhai::{Dynamic, EvalContext, NativeCallContext};
 use std::sync::Arc;
 use tokio::runtime::Handle;
@@ -17,6 +19,10 @@ pub struct HostSettings {
     pub args: Vec<String>,
     /// The deployment that `deployment()` means: the first of the words, when it names one.
     pub deployment: Option<String>,
+    /// Reaches nodes.
+    pub client: Client,
+    /// The folder name of this run within a deployment's `runs/`: `<time>-<script>`.
+    pub run_name: String,
 }
 
 /// One script run, as its native functions see it. Tasks and `defer` blocks see the same run with a stop signal of their own.
@@ -34,12 +40,14 @@ struct Shared {
     handle: Handle,
     args: Vec<String>,
     deployment: Option<String>,
+    client: Client,
+    run_name: String,
 }
 
 impl Host {
     pub fn new(settings: HostSettings) -> Arc<Self> {
-        let HostSettings { project, cx, handle, args, deployment } = settings;
-        Arc::new(Self { cx, shared: Arc::new(Shared { project, handle, args, deployment }) })
+        let HostSettings { project, cx, handle, args, deployment, client, run_name } = settings;
+        Arc::new(Self { cx, shared: Arc::new(Shared { project, handle, args, deployment, client, run_name }) })
     }
 
     /// The host of the script that calls this native function.
@@ -82,6 +90,21 @@ impl Host {
     /// The deployment named on the command line.
     pub fn deployment(&self) -> Option<&str> {
         self.shared.deployment.as_deref()
+    }
+
+    /// The SSH client that all of this run shares.
+    pub fn client(&self) -> Client {
+        self.shared.client.clone()
+    }
+
+    /// Acts on node sets, with this part's stop signal.
+    pub fn fleet(&self) -> Fleet {
+        Fleet::new(self.client(), self.cx.clone())
+    }
+
+    /// The folder name of this run within a deployment's `runs/`.
+    pub fn run_name(&self) -> &str {
+        &self.shared.run_name
     }
 
     /// The one bridge from scripts to async code: waits for the future, or for the stop signal, whichever comes first.

@@ -119,7 +119,10 @@ impl Ui {
     /// Asks for a secret on the terminal, without echo.
     pub fn ask_secret(&self, question: &str) -> Result<Secret> {
         if !self.is_interactive() {
-            return Err(Error::new(Kind::Auth, format!("there is no terminal to ask on for: {}", question.trim_end_matches([':', ' ']))));
+            return Err(Error::new(
+                Kind::Auth,
+                format!("there is no terminal to ask on for: {}", question.trim_end_matches([':', ' '])),
+            ));
         }
         let answer = self.0.bars.suspend(|| rpassword::prompt_password(question));
         answer.map(Secret::new).map_err(|e| Error::io("read", "the answer", &e))

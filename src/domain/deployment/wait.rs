@@ -4,6 +4,7 @@ use crate::base::endpoint::Endpoint;
 use crate::base::error::{Error, Kind, Result};
 use crate::base::event::{Cx, Unit};
 use crate::domain::node::NodeSet;
+use crate::transport::ssh::Client;
 use async_trait::async_trait;
 use futures::stream::{self, StreamExt};
 use std::time::Duration;
@@ -18,6 +19,13 @@ const AT_ONCE: usize = 128;
 pub trait Reach: Send + Sync {
     /// Succeeds as soon as a command runs there.
     async fn answers(&self, endpoint: &Endpoint, cx: &Cx) -> Result<()>;
+}
+
+#[async_trait]
+impl Reach for Client {
+    async fn answers(&self, endpoint: &Endpoint, cx: &Cx) -> Result<()> {
+        self.connect(endpoint, cx).await
+    }
 }
 
 /// Waits for all nodes in parallel; the error lists every one that did not answer.

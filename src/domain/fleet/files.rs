@@ -4,7 +4,7 @@ use super::Fleet;
 use crate::base::error::{Error, Result, ResultExt};
 use crate::domain::node::{Node, NodeSet};
 use crate::domain::yaml_edit;
-use crate::transport::ssh::{GetOptions, MirrorOptions, PutOptions};
+use crate::transport::ssh::{GetOptions, PutOptions};
 use bytes::Bytes;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -37,20 +37,11 @@ impl Fleet {
         done.await.map(|_| ()).context(|| format!("collecting {remote} into {}", local.display()))
     }
 
-    /// Makes a folder on every node the same as a local one; returns how many files went to each.
-    pub async fn mirror(&self, nodes: &NodeSet, local: &Path, remote: &str, options: &MirrorOptions) -> Result<Vec<u64>> {
-        let done = self.all(nodes, |fleet, node| {
-            let (local, remote, options) = (local.to_owned(), remote.to_owned(), options.clone());
-            async move { fleet.client.mirror(&node.endpoint, &local, &remote, &options, &fleet.cx).await.map(|m| m.files) }
-        });
-        done.await.context(|| format!("mirroring {} to {remote}", local.display()))
-    }
-
     /// The content of a file on every node.
     pub async fn read(&self, nodes: &NodeSet, path: &str) -> Result<Vec<Vec<u8>>> {
         let done = self.all(nodes, |fleet, node| {
             let path = path.to_owned();
-            async move { fleet.client.read(&node.endpoint, &path, &fleet.cx).await }
+            async move { fleet.client.read(&node.endpoint, &path, &GetOptions::default(), &fleet.cx).await }
         });
         done.await.context(|| format!("reading {path}"))
     }
@@ -88,7 +79,7 @@ impl Fleet {
         edits: &[(yaml_edit::Path, Option<serde_json::Value>)],
         sudo: bool,
     ) -> Result<bool> {
-        let old = self.client.read(&node.endpoint, path, &self.cx).await?;
+        let old = self.client.read(&node.endpoint, path, &GetOptions { sudo, ..GetOptions::default() }, &self.cx).await?;
         let old = String::from_utf8(old).map_err(|_| Error::config(format!("{path} is not UTF-8 text")))?;
         let (new, changed) = yaml_edit::edit(&old, edits)?;
         if changed {

@@ -11,6 +11,8 @@ pub use jobs::Jobs;
 pub use run::{RunOptions, text};
 pub use wait::Wait;
 
+pub use crate::transport::ssh::PutOptions;
+
 use super::node::{Node, NodeSet};
 use crate::base::error::{Error, Kind, Result};
 use crate::base::event::Cx;
@@ -125,9 +127,11 @@ pub fn fold_names(names: &[&str]) -> String {
     let mut runs: Vec<(&str, usize, usize)> = Vec::new();
     let mut words: Vec<String> = Vec::new();
     let flush = |runs: &mut Vec<(&str, usize, usize)>, words: &mut Vec<String>| {
-        words.extend(runs.drain(..).map(|(stem, from, to)| {
-            if from == to { format!("{stem}-{from}") } else { format!("{stem}-[{from}-{to}]") }
-        }));
+        words.extend(runs.drain(..).map(
+            |(stem, from, to)| {
+                if from == to { format!("{stem}-{from}") } else { format!("{stem}-[{from}-{to}]") }
+            },
+        ));
     };
     for name in names {
         let numbered = name.rsplit_once('-').and_then(|(stem, n)| n.parse::<usize>().ok().map(|n| (stem, n)));

@@ -60,7 +60,11 @@ fn run_dir(context: &NativeCallContext, handle: &Handle) -> ScriptResult<PathBuf
 
 fn result_file(name: &str) -> Result<String> {
     let plain = !name.is_empty() && !name.starts_with('.') && !name.contains(['/', '\0']);
-    if plain { Ok(format!("{name}.json")) } else { Err(Error::usage(format!("\"{name}\" cannot be the name of a result: it becomes a file's"))) }
+    if plain {
+        Ok(format!("{name}.json"))
+    } else {
+        Err(Error::usage(format!("\"{name}\" cannot be the name of a result: it becomes a file's")))
+    }
 }
 
 #[allow(clippy::needless_pass_by_value, reason = "Rhai's calling convention")]
@@ -287,10 +291,14 @@ pub mod module {
         let file = result_file(name)?;
         let runs = d.runs();
         let Some(path) = runs.iter().rev().map(|r| r.join(&file)).find(|p| p.is_file()) else {
-            let mut known: Vec<String> = runs.iter().flat_map(|r| std::fs::read_dir(r).into_iter().flatten().flatten()).filter_map(|e| {
-                let name = e.file_name().to_string_lossy().into_owned();
-                name.strip_suffix(".json").filter(|n| *n != "manifest").map(str::to_owned)
-            }).collect();
+            let mut known: Vec<String> = runs
+                .iter()
+                .flat_map(|r| std::fs::read_dir(r).into_iter().flatten().flatten())
+                .filter_map(|e| {
+                    let name = e.file_name().to_string_lossy().into_owned();
+                    name.strip_suffix(".json").filter(|n| *n != "manifest").map(str::to_owned)
+                })
+                .collect();
             known.sort();
             known.dedup();
             let error = Error::new(Kind::NotFound, format!("no run of deployment \"{}\" kept a result \"{name}\"", d.name()));

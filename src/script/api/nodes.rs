@@ -3,8 +3,8 @@
 use crate::base::error::{Error, Kind};
 use crate::domain::node::{Node, NodeSet};
 use crate::script::ScriptResult;
-use rhai::plugin::export_module;
 use rhai::Array;
+use rhai::plugin::export_module;
 
 /// `for n in nodes`: sets of one.
 impl IntoIterator for NodeSet {

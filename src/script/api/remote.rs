@@ -8,7 +8,6 @@ use crate::domain::node::NodeSet;
 use crate::script::convert::from_json;
 use crate::script::options::shown;
 use crate::script::{Host, Options, ScriptResult};
-use crate::transport::process;
 use rhai::plugin::{Dynamic, NativeCallContext, export_module};
 use rhai::{Array, Map};
 
@@ -122,19 +121,6 @@ fn run_one(context: &NativeCallContext, nodes: &NodeSet, line: &Dynamic, options
     Ok(host.block_on_to_the_end(call.fleet(&host).one(nodes, &call.command, call.show.live))?)
 }
 
-fn run_here(context: &NativeCallContext, line: &Dynamic, options: Map, check: bool) -> ScriptResult<Map> {
-    let host = Host::of(context);
-    let mut call = read_call(if check { "sh" } else { "try_sh" }, line, options, true)?;
-    if call.command.cwd.is_none() {
-        call.command.cwd = Some(host.project().root.to_string_lossy().into_owned());
-    }
-    let output = host.block_on_to_the_end(process::run(&call.command, call.show.live, &host.cx))?;
-    match output.failure(&call.command.line).filter(|_| check && call.show.check) {
-        Some(error) => Err(error.into()),
-        None => Ok(result_map("", Ok(output))),
-    }
-}
-
 #[allow(clippy::needless_pass_by_value, reason = "Rhai's calling convention")]
 #[export_module]
 pub mod module {
@@ -220,39 +206,5 @@ pub mod module {
         let facts = host.block_on(host.fleet().facts(nodes))?;
         let json = serde_json::to_value(facts).map_err(|e| Error::internal(format!("facts: {e}")))?;
         Ok(from_json(&json).into_array().unwrap_or_default())
-    }
-
-    /// Runs a command on this machine, in the project's folder, and returns its result.
-    ///
-    /// Command, options and result are as for `sh` on nodes; the result is one map. Throws when the command fails.
-    ///
-    /// # Example
-    /// ```rhai
-    /// assert_eq(sh(["printf", "%s", "a b"]).stdout, "a b");
-    /// ```
-    #[rhai_fn(name = "sh", return_raw)]
-    pub fn sh_here(context: NativeCallContext, command: Dynamic, options: Map) -> ScriptResult<Map> {
-        run_here(&context, &command, options, true)
-    }
-
-    #[rhai_fn(name = "sh", return_raw)]
-    pub fn sh_here_plain(context: NativeCallContext, command: Dynamic) -> ScriptResult<Map> {
-        run_here(&context, &command, Map::new(), true)
-    }
-
-    /// Runs a command on this machine and returns its result whatever happened.
-    ///
-    /// # Example
-    /// ```rhai
-    /// assert_eq(try_sh("exit 3").code, 3);
-    /// ```
-    #[rhai_fn(name = "try_sh", return_raw)]
-    pub fn try_sh_here(context: NativeCallContext, command: Dynamic, options: Map) -> ScriptResult<Map> {
-        run_here(&context, &command, options, false)
-    }
-
-    #[rhai_fn(name = "try_sh", return_raw)]
-    pub fn try_sh_here_plain(context: NativeCallContext, command: Dynamic) -> ScriptResult<Map> {
-        run_here(&context, &command, Map::new(), false)
     }
 }

@@ -1,8 +1,9 @@
 //! Files on node sets: put, get, mirror, collect, read, write, template, edit_yaml.
 
 use crate::base::error::{Error, Result};
-use crate::domain::fleet::{MirrorOptions, PutOptions, text};
+use crate::domain::fleet::{PutOptions, text};
 use crate::domain::node::NodeSet;
+use crate::domain::yaml_edit;
 use crate::script::convert::to_json;
 use crate::script::options::text as text_of;
 use crate::script::{Host, Options, ScriptResult};
@@ -13,7 +14,12 @@ use rhai::{Array, Map};
 fn put_options(function: &str, options: Map) -> Result<PutOptions> {
     let mut options = Options::new(function, options);
     let mode = options.string("mode")?.map(|m| mode_bits(&m)).transpose()?;
-    let out = PutOptions { mode, owner: options.string("owner")?, sudo: options.bool("sudo")?.unwrap_or(false) };
+    let out = PutOptions {
+        mode,
+        owner: options.string("owner")?,
+        sudo: options.bool("sudo")?.unwrap_or(false),
+        user: options.string("user")?,
+    };
     options.finish()?;
     Ok(out)
 }
@@ -30,7 +36,9 @@ fn write_text(context: &NativeCallContext, nodes: &NodeSet, path: &str, content:
     let bytes = match content.read_lock::<rhai::Blob>() {
         Some(blob) => blob.clone(),
         None => text_of(content)
-            .ok_or_else(|| Error::usage("write takes a string, a secret or a blob").hint("Use to_yaml(x) or to_json(x) for data."))?
+            .ok_or_else(|| {
+                Error::usage("write takes a string, a secret or a blob").hint("Use to_yaml(x) or to_json(x) for data.")
+            })?
             .into_bytes(),
     };
     let options = put_options("write", options)?;
@@ -43,42 +51,13 @@ fn put_path(context: &NativeCallContext, nodes: &NodeSet, local: &str, remote: &
     Ok(host.block_on_to_the_end(host.fleet().put(nodes, &host.path(local), remote, &options))?)
 }
 
-fn mirror_path(context: &NativeCallContext, nodes: &NodeSet, local: &str, remote: &str, options: Map) -> ScriptResult<Array> {
-    let host = Host::of(context);
-    let mut options = Options::new("mirror", options);
-    let mirror = MirrorOptions {
-        delete: options.bool("delete")?.unwrap_or(false),
-        checksum: options.bool("checksum")?.unwrap_or(false),
-        exclude: options.strings("exclude")?.unwrap_or_default(),
-        sudo: options.bool("sudo")?.unwrap_or(false),
-    };
-    options.finish()?;
-    let changed = host.block_on_to_the_end(host.fleet().mirror(nodes, &host.path(local), remote, &mirror))?;
-    Ok(changed.into_iter().map(|n| i64::try_from(n).unwrap_or(i64::MAX).into()).collect())
-}
-
-fn fill(
-    context: &NativeCallContext,
-    nodes: &NodeSet,
-    local: &str,
-    remote: &str,
-    vars: &Map,
-    options: Map,
-) -> ScriptResult<()> {
-    let host = Host::of(context);
-    let options = put_options("template", options)?;
-    let vars = vars.iter().map(|(k, v)| (k.to_string(), v.clone())).collect();
-    let filled = super::data::fill_template_file(&host.path(local), vars)?;
-    Ok(host.block_on_to_the_end(host.fleet().write(nodes, remote, filled.into_bytes(), &options))?)
-}
-
 fn edit(context: &NativeCallContext, nodes: &NodeSet, path: &str, edits: &Map, options: Map) -> ScriptResult<Array> {
     let host = Host::of(context);
     let mut options = Options::new("edit_yaml", options);
     let sudo = options.bool("sudo")?.unwrap_or(false);
     options.finish()?;
     let value = |v: &Dynamic| if v.is_unit() { Ok(None) } else { to_json(v).map(Some) };
-    let edits = edits.iter().map(|(k, v)| Ok((k.to_string(), value(v)?))).collect::<Result<Vec<_>>>()?;
+    let edits = edits.iter().map(|(k, v)| Ok((yaml_edit::Path::parse(k)?, value(v)?))).collect::<Result<Vec<_>>>()?;
     let changed = host.block_on_to_the_end(host.fleet().edit_yaml(nodes, path, &edits, sudo))?;
     Ok(changed.into_iter().map(Dynamic::from).collect())
 }
@@ -126,28 +105,6 @@ pub mod module {
     pub fn get(context: NativeCallContext, nodes: &mut Nodes, remote: &str, local: &str) -> ScriptResult<()> {
         let host = Host::of(&context);
         Ok(host.block_on_to_the_end(host.fleet().get(nodes, remote, &host.path(local)))?)
-    }
-
-    /// Makes a folder on every node the same as one of this machine, as rsync does: only differences are sent.
-    ///
-    /// Returns how many files were sent to each node. Files are compared by size and time.
-    /// Options: `delete` (remove what is not here), `exclude` (globs), `checksum` (compare content), `sudo`.
-    ///
-    /// # Example
-    /// ```rhai
-    /// file::write("tools/a.sh", "echo a");
-    /// let n = deployment().node("server-0");
-    /// assert_eq(n.mirror("tools", "tools"), [1]);
-    /// assert_eq(n.mirror("tools", "tools"), [0]);
-    /// ```
-    #[rhai_fn(name = "mirror", pure, return_raw)]
-    pub fn mirror(context: NativeCallContext, nodes: &mut Nodes, local: &str, remote: &str, options: Map) -> ScriptResult<Array> {
-        mirror_path(&context, nodes, local, remote, options)
-    }
-
-    #[rhai_fn(name = "mirror", pure, return_raw)]
-    pub fn mirror_plain(context: NativeCallContext, nodes: &mut Nodes, local: &str, remote: &str) -> ScriptResult<Array> {
-        mirror_path(&context, nodes, local, remote, Map::new())
     }
 
     /// Copies a file or folder of every node into one folder a node: `<local>/<node>/<name>`.
@@ -198,34 +155,6 @@ pub mod module {
     #[rhai_fn(name = "write", pure, return_raw)]
     pub fn write_plain(context: NativeCallContext, nodes: &mut Nodes, path: &str, content: Dynamic) -> ScriptResult<()> {
         write_text(&context, nodes, path, &content, Map::new())
-    }
-
-    /// Fills a template file of this machine and writes the result on every node.
-    ///
-    /// Templates are in minijinja's (Jinja's) language; a variable that is missing throws. Options as for `write`.
-    ///
-    /// # Example
-    /// ```rhai
-    /// file::write("motd.j2", "Hello {{ name }}");
-    /// let n = deployment().node("server-0");
-    /// n.template("motd.j2", "motd", #{ name: "lab" });
-    /// assert_eq(n.read("motd"), ["Hello lab"]);
-    /// ```
-    #[rhai_fn(name = "template", pure, return_raw)]
-    pub fn template(
-        context: NativeCallContext,
-        nodes: &mut Nodes,
-        local: &str,
-        remote: &str,
-        vars: Map,
-        options: Map,
-    ) -> ScriptResult<()> {
-        fill(&context, nodes, local, remote, &vars, options)
-    }
-
-    #[rhai_fn(name = "template", pure, return_raw)]
-    pub fn template_plain(context: NativeCallContext, nodes: &mut Nodes, local: &str, remote: &str, vars: Map) -> ScriptResult<()> {
-        fill(&context, nodes, local, remote, &vars, Map::new())
     }
 
     /// Changes values in a YAML file on every node, keeping its comments and order; returns per node whether it changed.

@@ -68,6 +68,12 @@ struct Inner {
     endings: TaskTracker,
 }
 
+impl std::fmt::Debug for Client {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Client")
+    }
+}
+
 impl Inner {
     fn config(&self, known: &[Algorithm]) -> Arc<russh::client::Config> {
         if known.is_empty() || known.contains(&Algorithm::Ed25519) {
