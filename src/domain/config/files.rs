@@ -3,6 +3,7 @@
 use super::{Config, SecretSource};
 use crate::base::error::{Error, IoResultExt, Location, Result};
 use crate::base::secret::Secret;
+use crate::base::suggest;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::string::FromUtf8Error;
@@ -63,6 +64,19 @@ pub fn fetch_secret(config: &Config, name: &str, source: &SecretSource) -> Resul
             let text = std::fs::read_to_string(path).at("read", path).map_err(|e| at(config, &key, e))?;
             Ok(Secret::new(text.trim_end_matches(['\n', '\r'])))
         }
+    }
+}
+
+/// A config file that cannot be read: a wrong word of the user's, with the nearest file that there is.
+pub fn unreadable(path: &Path, error: &std::io::Error) -> Error {
+    let error = Error::config(Error::io("read", path, error).message());
+    let dir = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let Ok(entries) = std::fs::read_dir(dir) else { return error };
+    let names: Vec<String> = entries.flatten().filter_map(|e| e.file_name().into_string().ok()).collect();
+    let wanted = path.file_name().map(|n| n.to_string_lossy()).unwrap_or_default();
+    match suggest::nearest(&wanted, names.iter().map(String::as_str)) {
+        Some(near) => error.hint(format!("Did you mean \"{near}\"?")),
+        None => error,
     }
 }
 

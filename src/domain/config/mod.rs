@@ -115,7 +115,7 @@ impl Config {
         let mut seen = Vec::new();
         let mut sources = Vec::new();
         for path in paths {
-            let bytes = std::fs::read(path).at("read", path)?;
+            let bytes = std::fs::read(path).map_err(|e| files::unreadable(path, &e))?;
             let real = std::fs::canonicalize(path).at("find", path)?;
             if seen.contains(&real) {
                 continue;
