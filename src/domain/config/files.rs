@@ -18,18 +18,18 @@ pub fn check(config: &Config) -> Result<()> {
     ];
     for (key, path) in named {
         let Some(path) = path else { continue };
-        let metadata = std::fs::metadata(path).map_err(|e| at(config, key, Error::io("read", path, &e)))?;
+        let metadata = std::fs::metadata(path).map_err(|e| at(config, key, &Error::io("read", path, &e)))?;
         if !metadata.is_file() {
-            return Err(at(config, key, Error::config(format!("{} is not a file", path.display()))));
+            return Err(at(config, key, &Error::config(format!("{} is not a file", path.display()))));
         }
         if key == "private_key_path" {
-            check_mode(path, metadata.mode()).map_err(|e| at(config, key, e))?;
+            check_mode(path, metadata.mode()).map_err(|e| at(config, key, &e))?;
         }
     }
     Ok(())
 }
 
-fn at(config: &Config, key: &str, error: Error) -> Error {
+fn at(config: &Config, key: &str, error: &Error) -> Error {
     let message = format!("`{key}`: {}", error.message());
     let mut out = Error::config(message);
     out.details_mut().hints.clone_from(&error.details().hints);
@@ -40,7 +40,8 @@ fn at(config: &Config, key: &str, error: Error) -> Error {
 }
 
 fn check_mode(path: &Path, mode: u32) -> Result<()> {
-    if mode & 0o077 == 0 {
+    const OTHERS: u32 = 0o077;
+    if mode & OTHERS == 0 {
         return Ok(());
     }
     let path = path.display();
@@ -54,14 +55,11 @@ pub fn fetch_secret(config: &Config, name: &str, source: &SecretSource) -> Resul
     match source {
         SecretSource::Value(secret) => Ok(secret.clone()),
         SecretSource::Env(variable) => std::env::var(variable).map(Secret::new).map_err(|_| {
-            at(
-                config,
-                &key,
-                Error::config(format!("the environment has no variable {variable}")).hint(format!("Set it: export {variable}=…")),
-            )
+            let error = Error::config(format!("the environment has no variable {variable}"));
+            at(config, &key, &error.hint(format!("Set it: export {variable}=…")))
         }),
         SecretSource::File(path) => {
-            let text = std::fs::read_to_string(path).at("read", path).map_err(|e| at(config, &key, e))?;
+            let text = std::fs::read_to_string(path).at("read", path).map_err(|e| at(config, &key, &e))?;
             Ok(Secret::new(text.trim_end_matches(['\n', '\r'])))
         }
     }
@@ -83,7 +81,7 @@ pub fn unreadable(path: &Path, error: &std::io::Error) -> Error {
 /// A config file that is not text: names the line of the first bad byte.
 pub fn not_utf8(path: &Path, error: &FromUtf8Error) -> Error {
     let good = error.utf8_error().valid_up_to();
-    let line = 1 + error.as_bytes()[..good].iter().filter(|b| **b == b'\n').count();
+    let line = error.as_bytes()[..good].split(|b| *b == b'\n').count();
     let name = path.display().to_string();
     Error::config(format!("{name} is not text in UTF-8")).at(Location::line(name, line))
 }

@@ -171,8 +171,11 @@ impl Config {
     pub fn unused(&self) -> Vec<String> {
         let cloud = ["region", "availability_zone", "access_key", "secret_key"];
         let mut keys: Vec<&str> = cloud.into_iter().filter(|k| self.places.contains_key(*k)).collect();
-        let dotted: Vec<String> =
-            self.groups.iter().flat_map(|g| g.options.keys().map(move |k| format!("groups.{}.{k}", g.name))).collect();
+        let of_group = |g: &Group| -> Vec<String> {
+            let user = g.user.as_ref().filter(|_| self.provider == ProviderKind::Local).map(|_| "user");
+            g.options.keys().map(String::as_str).chain(user).map(|k| format!("groups.{}.{k}", g.name)).collect()
+        };
+        let dotted: Vec<String> = self.groups.iter().flat_map(of_group).collect();
         keys.extend(dotted.iter().map(String::as_str));
         keys.into_iter().map(|k| self.written(k).to_owned()).collect()
     }

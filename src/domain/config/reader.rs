@@ -68,7 +68,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Remembers where the key stands and returns the name to call it by.
-    fn remember(&mut self, dotted: String, entry: &Entry) -> String {
+    pub fn remember(&mut self, dotted: String, entry: &Entry) -> String {
         let written = entry.written.clone().unwrap_or_else(|| dotted.clone());
         self.places.insert(dotted, (written.clone(), entry.value.place.clone()));
         written

@@ -39,6 +39,9 @@ pub fn read(tree: &Node, home: Option<&Path>) -> Result<Config> {
     let secrets = reader.secrets(top)?;
     check_top_keys(top)?;
     let groups = reader.groups(top)?;
+    if let Some(entry) = get(top, "provider") {
+        reader.remember("provider".to_owned(), entry);
+    }
     let provider = provider(top, &groups)?;
     let text = |reader: &mut Reader, key| reader.optional(top, key, Reader::text);
     let path = |reader: &mut Reader, key| reader.optional(top, key, Reader::path);

@@ -43,7 +43,7 @@ fn flat_and_nested_mean_the_same() {
     );
     assert_eq!(flat.written("groups.server.count"), "server_count");
     assert_eq!(flat.place("groups.server.count").unwrap().to_string(), "a.yml:2:15");
-    assert_eq!(flat.unused(), ["server_ami", "monitor_state"]);
+    assert_eq!(flat.unused(), ["server_ami", "server_user", "monitor_state"]);
     let back: Config = serde_json::from_value(flat.to_json()).unwrap();
     assert_eq!(back, flat);
     assert_eq!(back.groups, flat.groups);

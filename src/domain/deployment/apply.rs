@@ -26,11 +26,11 @@ pub async fn apply(request: &Request, shown: &Plan, wait: Wait<'_>, cx: &Cx) -> 
     let deployment = {
         let lock = request.store.lock_new(&format!("opsrun provision {}", request.name()))?;
         let (record, plan) = begin(request, shown, &lock, cx).await?;
-        change(request, record, &plan, &lock, cx).await?
+        change(request, record, &plan, &lock, cx).await.map_err(Error::begun)?
     };
     // The lock is given back: waiting changes nothing.
     if let Wait::UntilAllAnswer(reach) = wait {
-        wait_for(deployment.nodes(), reach, cx).await?;
+        wait_for(deployment.nodes(), reach, cx).await.map_err(Error::begun)?;
     }
     Ok(deployment)
 }
@@ -40,12 +40,11 @@ async fn begin(request: &Request, shown: &Plan, lock: &Lock, cx: &Cx) -> Result<
     let store = &request.store;
     let old = store.read()?;
     request.check(old.as_ref())?;
-    let found = match &old {
-        Some(record) => request.provider.list(&site(store, record, &request.config), cx).await?,
-        None => {
-            refuse_foreign_files(request)?;
-            Vec::new()
-        }
+    let found = if let Some(record) = &old {
+        request.provider.list(&site(store, record, &request.config), cx).await?
+    } else {
+        refuse_foreign_files(request)?;
+        Vec::new()
     };
     let plan = compare(request, old.as_ref(), &found)?;
     if plan.changes != shown.changes || plan.new != shown.new {

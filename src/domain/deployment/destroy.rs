@@ -47,7 +47,8 @@ pub(super) async fn destroy_with(store: &Store, provider: Option<&dyn Provider>,
     let done = work.await.context(|| format!("removing deployment {}", record.name));
     if done.is_err() {
         journal.outcome(intent, &done)?;
-        return done.hint(|| format!("Run it again to go on: opsrun deprovision {}", record.name)).map(|()| None);
+        let again = || format!("Run it again to go on: opsrun deprovision {}", record.name);
+        return done.hint(again).map(|()| None).map_err(Error::begun);
     }
     // The folder goes last, and its journal with it.
     store.remove(lock)?;

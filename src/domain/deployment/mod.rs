@@ -174,5 +174,5 @@ fn key_files(store: &Store, config: &Config) -> KeyFiles {
 
 /// The provider of a recorded deployment.
 fn provider_of(record: &Record) -> Result<Box<dyn Provider>> {
-    Ok(provider_for(config_of(record)?.provider))
+    provider_for(config_of(record)?.provider)
 }

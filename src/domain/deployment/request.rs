@@ -42,7 +42,7 @@ impl Request {
         };
         // The user's own words for the files, where there are any: errors repeat them.
         let config = Config::load(if files.is_empty() { &inputs } else { files })?;
-        let provider = provider_for(config.provider).into();
+        let provider = provider_for(config.provider)?.into();
         let request = Self { store, config, inputs, provider };
         request.check(record.as_ref())?;
         Ok(request)
@@ -102,7 +102,8 @@ fn options(config: &Config, group: &Group, index: usize) -> Map<String, Value> {
         }
     };
     match config.provider {
-        ProviderKind::Local => set("user", group.user.clone()),
+        // Its nodes have one user, who runs opsrun.
+        ProviderKind::Local => {}
         ProviderKind::Static => {
             set("host", group.hosts.get(index).cloned());
             set("user", group.user.clone());
