@@ -23,6 +23,9 @@ if [ -n "$missing" ]; then
 fi
 
 [ "${1:-test}" = run ] && exit 0
+# HdrHistogram's own log reader, which ours is compared with.
+jar="$HOME/.m2/repository/org/hdrhistogram/HdrHistogram/2.1.12/HdrHistogram-2.1.12.jar"
+[ -e "$jar" ] || mvn -q dependency:get -Dartifact=org.hdrhistogram:HdrHistogram:2.1.12
 if command -v rustup >/dev/null; then
     cargo fmt --version >/dev/null 2>&1 || rustup component add rustfmt
     cargo clippy --version >/dev/null 2>&1 || rustup component add clippy

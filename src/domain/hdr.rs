@@ -1,1 +1,0 @@
-//! HDR interval logs: trimmed, merged, summarised.
