@@ -66,7 +66,7 @@ async fn commands_have_output_exit_codes_and_signals() {
 async fn input_larger_than_every_window_comes_back_whole() {
     let sshd = Sshd::start();
     let (client, endpoint, cx) = (client(), sshd.endpoint(), Cx::quiet());
-    let input: Vec<u8> = (0..12_000_000_u32).map(|i| (i * 7 / 3) as u8).collect();
+    let input: Vec<u8> = (0..=255_u8).cycle().step_by(7).take(12_000_000).collect();
     let output = client.run(&endpoint, &Command::new("cat").stdin(input.clone()), false, &cx).await.unwrap();
     assert!(output.stdout == input, "{} bytes", output.stdout.len());
     // A command that does not read its input must not hang on it.
@@ -83,7 +83,7 @@ async fn input_larger_than_every_window_comes_back_whole() {
 async fn cancel_and_timeout_end_the_whole_process_group() {
     let sshd = Sshd::start();
     let (client, endpoint) = (client(), sshd.endpoint());
-    let token = format!("{:08x}", std::process::id());
+    let token = format!("{:08}", std::process::id());
     let alive = || {
         let listed = std::process::Command::new("ps").args(["-eo", "args"]).output().unwrap();
         String::from_utf8_lossy(&listed.stdout).lines().any(|l| l.contains(&format!("sleep 77.{token}")))
@@ -96,7 +96,7 @@ async fn cancel_and_timeout_end_the_whole_process_group() {
         let error = client.run(&endpoint, &command, false, &Cx::quiet()).await.unwrap_err();
         assert_eq!(error.kind(), Kind::Timeout, "{error}");
         assert_eq!(error.details().command.as_deref(), Some(line.as_str()));
-        assert!(!alive());
+        assert!(!alive(), "stubborn: {stubborn}");
         // The user.
         let cx = Cx::quiet();
         let (cancel, start) = (cx.cancel.clone(), Instant::now());
@@ -107,14 +107,14 @@ async fn cancel_and_timeout_end_the_whole_process_group() {
             cancel.cancel();
         });
         assert!(result.unwrap_err().is_cancelled());
-        assert!(!alive());
+        assert!(!alive(), "stubborn: {stubborn}");
         assert_eq!(start.elapsed() > Duration::from_secs(3), stubborn);
         // A future that was dropped.
         let cx = Cx::quiet();
         let _ = tokio::time::timeout(Duration::from_millis(500), client.run(&endpoint, &command, false, &cx)).await;
         assert!(alive());
         client.settle().await;
-        assert!(!alive());
+        assert!(!alive(), "stubborn: {stubborn}");
     }
 }
 
@@ -125,7 +125,7 @@ async fn files_are_written_read_and_put() {
     let dir = tempfile::tempdir().unwrap();
     let target = dir.path().join("new dir/it's -odd\nname");
     let path = target.to_str().unwrap();
-    let content: Vec<u8> = (0..300_000_u32).map(|i| (i % 251) as u8).collect();
+    let content: Vec<u8> = (0..251_u8).cycle().take(300_000).collect();
     client.write(&endpoint, path, content.clone(), &PutOptions::default(), &cx).await.unwrap();
     assert!(std::fs::read(&target).unwrap() == content);
     assert!(client.read(&endpoint, path, &GetOptions::default(), &cx).await.unwrap() == content);

@@ -67,24 +67,24 @@ impl Half {
         while let Some(end) = memchr::memchr(b'\n', bytes) {
             self.line.extend_from_slice(&bytes[..end]);
             bytes = &bytes[end + 1..];
-            self.send(live, self.line.len());
+            self.emit(live, self.line.len());
         }
         self.line.extend_from_slice(bytes);
         while self.line.len() > LONGEST_LINE {
             let end = char_boundary(&self.line, LONGEST_LINE);
-            self.send(live, end);
+            self.emit(live, end);
         }
     }
 
     fn flush(&mut self, live: &Live) {
         if !self.line.is_empty() {
-            self.send(live, self.line.len());
+            self.emit(live, self.line.len());
         }
     }
 
-    fn send(&mut self, live: &Live, end: usize) {
-        let line = self.line[..end].strip_suffix(b"\r").unwrap_or(&self.line[..end]);
-        let text = String::from_utf8_lossy(line).into_owned();
+    fn emit(&mut self, live: &Live, end: usize) {
+        let whole = &self.line[..end];
+        let text = String::from_utf8_lossy(whole.strip_suffix(b"\r").unwrap_or(whole)).into_owned();
         live.events.send(Event::Line { node: live.node.clone(), stream: self.stream, text });
         self.line.drain(..end);
     }
@@ -177,7 +177,9 @@ mod tests {
         fn what_fits_is_kept_whole(parts in proptest::collection::vec(".{0,9}", 0..9), spare in 0_usize..3) {
             let all = parts.concat();
             let mut kept = Kept::new(all.len() + spare);
-            parts.iter().for_each(|p| kept.push(p.as_bytes()));
+            for part in &parts {
+                kept.push(part.as_bytes());
+            }
             proptest::prop_assert_eq!(kept.dropped, 0);
             proptest::prop_assert_eq!(kept.into_bytes(), all.into_bytes());
         }

@@ -203,9 +203,10 @@ fn pump(mut from: TcpStream, mut into: TcpStream, limited: Option<&Control>) {
     use std::io::Write;
     let mut buffer = [0; 16 << 10];
     while let Ok(n @ 1..) = from.read(&mut buffer) {
+        let size = i64::try_from(n).unwrap();
         if let Some(control) = limited
             && control.left.load(std::sync::atomic::Ordering::SeqCst) != i64::MAX
-            && control.left.fetch_sub(n as i64, std::sync::atomic::Ordering::SeqCst) < n as i64
+            && control.left.fetch_sub(size, std::sync::atomic::Ordering::SeqCst) < size
         {
             control.cut();
             return;

@@ -25,7 +25,8 @@ struct Attempt<'a> {
     limit: Duration,
     tried: Vec<String>,
     hints: Vec<String>,
-    rsa_hash: Option<Option<HashAlg>>,
+    /// Asked for once, when the first RSA key is about to be shown. None inside: the host knows only SHA-1.
+    rsa_hash: OnceLock<Option<HashAlg>>,
 }
 
 struct Agent {
@@ -41,11 +42,8 @@ pub(super) async fn authenticate(
     limit: Duration,
 ) -> Result<(), Failure> {
     let (tried, hints) = (Vec::new(), Vec::new());
-    let mut attempt = Attempt { handle, endpoint, closing, limit, tried, hints, rsa_hash: None };
-    let mut agent = match endpoint.agent {
-        true => attempt.agent().await,
-        false => None,
-    };
+    let mut attempt = Attempt { handle, endpoint, closing, limit, tried, hints, rsa_hash: OnceLock::new() };
+    let mut agent = if endpoint.agent { attempt.agent().await } else { None };
     for path in &endpoint.keys {
         if attempt.key_file(inner, agent.as_mut(), path).await? {
             return Ok(());
@@ -137,12 +135,12 @@ impl Attempt<'_> {
         if !is_rsa {
             return Ok(None);
         }
-        if self.rsa_hash.is_none() {
-            let said = self.handle.best_supported_rsa_hash().await.map_err(|e| self.broken(&describe(&e)))?;
-            // Hosts that say nothing are old, but nearly all of them know SHA-256.
-            self.rsa_hash = Some(said.unwrap_or(Some(HashAlg::Sha256)));
+        if let Some(hash) = self.rsa_hash.get() {
+            return Ok(*hash);
         }
-        Ok(self.rsa_hash.flatten())
+        let said = self.handle.best_supported_rsa_hash().await.map_err(|e| self.broken(&describe(&e)))?;
+        // Hosts that say nothing are old, but nearly all of them know SHA-256.
+        Ok(*self.rsa_hash.get_or_init(|| said.unwrap_or(Some(HashAlg::Sha256))))
     }
 
     fn judge(

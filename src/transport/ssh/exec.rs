@@ -1,10 +1,8 @@
 //! Commands: one exec channel each, with live output, and an end that reaches the whole process group.
 //!
-//! How a command is ended: sshd starts each session's shell as the leader of a process group of its own, and OpenSSH (7.9
-//! and later) passes a `signal` request on to that whole group. Closing the channel alone ends nothing that does not write.
-//! Where we are not root but the command is (`sudo`, or another user), sshd may not signal it: then a second session sends
-//! the signal through sudo, to the group whose number the first one said before it changed the user.
+//! `ending` says how a command is made to end before its time.
 
+use super::ending::Mark;
 use super::pool::{Lease, Use};
 use super::{Client, connect};
 use crate::base::capture::Capture;
@@ -19,12 +17,8 @@ use russh::{Channel, ChannelMsg, ChannelReadHalf, ChannelWriteHalf, Sig};
 use std::time::Duration;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-/// After SIGKILL, and for closing: what takes longer is left to the host.
-const LAST_WAIT: Duration = Duration::from_secs(1);
 /// A background process that keeps the output open this long after the command's end is mentioned.
 const LINGERING: Duration = Duration::from_secs(5);
-/// The prefix of the line by which a command that changes the user says its process group.
-const GROUP_MARK: &str = "opsrun-process-group ";
 
 /// A session channel on a live connection.
 pub(super) struct Session {
@@ -66,22 +60,12 @@ pub(super) struct Running<'a> {
     parts: Option<Parts>,
 }
 
-struct Parts {
-    read: ChannelReadHalf,
-    write: ChannelWriteHalf<Msg>,
-    group: Group,
-    lease: Lease,
+pub(super) struct Parts {
+    pub read: ChannelReadHalf,
+    pub write: ChannelWriteHalf<Msg>,
+    pub lease: Lease,
+    pub mark: Mark,
     node: String,
-}
-
-/// How the process group of a command can be reached.
-#[derive(Clone, Debug, Default)]
-struct Group {
-    /// It runs as somebody whom our user may not signal.
-    foreign: bool,
-    leader: Option<u32>,
-    /// Beginning of stderr, until the line that says the group has come.
-    waiting: Option<Vec<u8>>,
 }
 
 pub(super) async fn run(client: &Client, endpoint: &Endpoint, command: &Command, live: bool, cx: &Cx) -> Result<Output> {
@@ -178,12 +162,11 @@ impl End {
 impl<'a> Running<'a> {
     pub async fn start(client: &'a Client, endpoint: &'a Endpoint, session: Session, command: &Command) -> Result<Self> {
         let Session { lease, channel } = session;
-        let foreign = endpoint.user != "root" && (command.sudo || command.user.is_some());
-        let line = command.wrapped();
-        let line = if foreign { format!("echo \"{GROUP_MARK}$$\" >&2; {line}") } else { line };
+        let mark = Mark::new(endpoint, command);
+        let line = mark.put_on(&command.wrapped());
         let (read, write) = channel.split();
-        let group = Group { foreign, leader: None, waiting: foreign.then(Vec::new) };
-        let running = Self { client, endpoint, parts: Some(Parts { read, write, group, lease, node: endpoint.name.clone() }) };
+        let parts = Parts { read, write, lease, mark, node: endpoint.name.clone() };
+        let running = Self { client, endpoint, parts: Some(parts) };
         if let Some(parts) = &running.parts {
             // The answer is awaited together with the output, which saves a round trip.
             parts.write.exec(true, line).await.map_err(|e| {
@@ -227,7 +210,7 @@ impl Drop for Running<'_> {
 
 impl Parts {
     async fn drive(&mut self, source: &mut impl Source, sink: &mut impl Sink, deadline: Option<Instant>, cx: &Cx) -> End {
-        let Self { read, write, group, lease, node } = self;
+        let Self { read, write, lease, node, .. } = self;
         let feed = async {
             while let Some(chunk) = source.next().await? {
                 if write.data_bytes(chunk).await.is_err() {
@@ -240,15 +223,15 @@ impl Parts {
         };
         let (cancelled, deadline) = (cx.cancel.cancelled(), at(deadline));
         tokio::pin!(feed, cancelled, deadline);
-        let mut fed = false;
+        let mut done = false;
         let mut exit = None;
         let mut lingering: Option<Instant> = None;
         loop {
             let message = tokio::select! {
                 message = read.wait() => message,
-                outcome = &mut feed, if !fed => match outcome {
+                outcome = &mut feed, if !done => match outcome {
                     Ok(()) => {
-                        fed = true;
+                        done = true;
                         continue;
                     }
                     Err(error) => return End::Broken(error),
@@ -265,7 +248,7 @@ impl Parts {
             };
             let taken = match message {
                 Some(ChannelMsg::Data { data }) => sink.take(Stream::Stdout, data).await,
-                Some(ChannelMsg::ExtendedData { data, .. }) => sink.take(Stream::Stderr, group.heard(data)).await,
+                Some(ChannelMsg::ExtendedData { data, .. }) => sink.take(Stream::Stderr, data).await,
                 Some(ChannelMsg::ExitStatus { exit_status }) => {
                     exit = Some(Exit::Code(i32::try_from(exit_status).unwrap_or(i32::MAX)));
                     lingering = Some(Instant::now() + LINGERING);
@@ -294,80 +277,10 @@ impl Parts {
             }
         }
     }
-
-    async fn end(mut self, client: &Client, endpoint: &Endpoint) {
-        for (sig, grace) in [(Sig::TERM, client.0.settings.kill_grace), (Sig::KILL, LAST_WAIT)] {
-            if self.lease.connection().is_dead() {
-                return;
-            }
-            let _ = self.write.signal(sig.clone()).await;
-            if self.group.foreign {
-                let drained = async {
-                    self.drain_until_group().await;
-                    self.group.leader
-                };
-                if let Ok(Some(leader)) = timeout(LAST_WAIT, drained).await {
-                    let _ = timeout(grace, kill_foreign(client, endpoint, leader, &signal(&sig))).await;
-                }
-            }
-            if timeout(grace, self.drain()).await.is_ok() {
-                return;
-            }
-        }
-        let _ = timeout(LAST_WAIT, self.write.close()).await;
-    }
-
-    /// Takes what still comes, so that the connection is not held up, until the channel closes.
-    async fn drain(&mut self) {
-        while !matches!(self.read.wait().await, Some(ChannelMsg::Close) | None) {}
-    }
-
-    async fn drain_until_group(&mut self) {
-        while self.group.waiting.is_some() {
-            match self.read.wait().await {
-                Some(ChannelMsg::ExtendedData { data, .. }) => drop(self.group.heard(data)),
-                Some(ChannelMsg::Close) | None => return,
-                Some(_) => {}
-            }
-        }
-    }
 }
 
-impl Group {
-    /// Looks for the line that says the group; returns what of stderr is the command's own.
-    fn heard(&mut self, data: Bytes) -> Bytes {
-        const ENOUGH: usize = 64 << 10;
-        let Some(mut seen) = self.waiting.take() else { return data };
-        seen.extend_from_slice(&data);
-        let mark = GROUP_MARK.as_bytes();
-        if let Some(at) = memchr::memmem::find(&seen, mark)
-            && let Some(length) = memchr::memchr(b'\n', &seen[at..])
-        {
-            self.leader = std::str::from_utf8(&seen[at + mark.len()..at + length]).ok().and_then(|n| n.parse().ok());
-            seen.drain(at..=at + length);
-            return seen.into();
-        }
-        if seen.len() > ENOUGH {
-            return seen.into();
-        }
-        self.waiting = Some(seen);
-        Bytes::new()
-    }
-}
-
-async fn kill_foreign(client: &Client, endpoint: &Endpoint, leader: u32, name: &str) -> Result<()> {
-    let line = format!("sudo -n kill -{name} -- -{leader} || kill -{name} -- -{leader}");
-    let cx = Cx::quiet();
-    let session = client.session(endpoint, &cx).await?;
-    let command = Command::new(line);
-    let (mut read, write) = session.channel.split();
-    let _ = write.exec(true, command.wrapped()).await;
-    let _ = write.eof().await;
-    while !matches!(read.wait().await, Some(ChannelMsg::Close) | None) {}
-    Ok(())
-}
-
-fn signal(sig: &Sig) -> String {
+/// A signal's name without `SIG`.
+pub(super) fn signal(sig: &Sig) -> String {
     match sig {
         Sig::Custom(name) => name.clone(),
         known => format!("{known:?}"),

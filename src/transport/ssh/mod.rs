@@ -2,6 +2,7 @@
 
 mod auth;
 mod connect;
+mod ending;
 mod exec;
 mod hostkeys;
 mod keys;
