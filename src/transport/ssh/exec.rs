@@ -83,13 +83,7 @@ pub(super) async fn run(client: &Client, endpoint: &Endpoint, command: &Command,
     let took = start.elapsed();
     match end {
         End::Exit(exit) => Ok(capture.finish(exit, took)),
-        End::TimedOut => {
-            let limit = format_duration(command.timeout.unwrap_or_default());
-            let mut error = Error::new(Kind::Timeout, format!("command did not end within {limit} and was stopped"));
-            let said = capture.finish(Exit::Signal("TERM".to_owned()), took).failure(&command.line);
-            error.details_mut().stderr = said.and_then(|e| e.details().stderr.clone());
-            Err(fail(error))
-        }
+        End::TimedOut => Err(fail(command.timed_out(&capture.finish(Exit::Signal("TERM".to_owned()), took)))),
         End::Cut(why) => Err(fail(
             Error::new(Kind::Connection, format!("lost the connection to {} while a command ran: {why}", endpoint.address()))
                 .hint(format!("The command may still be running on {}.", endpoint.name)),
