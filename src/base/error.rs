@@ -74,6 +74,31 @@ impl Kind {
         }
     }
 
+    /// The kind of that name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        const ALL: [Kind; 18] = [
+            Kind::Usage,
+            Kind::Config,
+            Kind::Script,
+            Kind::Thrown,
+            Kind::Command,
+            Kind::Connection,
+            Kind::HostKey,
+            Kind::Auth,
+            Kind::Transfer,
+            Kind::Timeout,
+            Kind::Cancelled,
+            Kind::NotFound,
+            Kind::Locked,
+            Kind::Provider,
+            Kind::Io,
+            Kind::Http,
+            Kind::Exit,
+            Kind::Internal,
+        ];
+        ALL.into_iter().find(|k| k.name() == name)
+    }
+
     /// The process's exit code when an error of this kind ends a command before anything was touched.
     /// A script that was already running ends with 1 (or 130), whatever the kind.
     pub fn exit_code(self) -> u8 {

@@ -3,6 +3,7 @@
 pub mod app;
 pub mod completions;
 pub mod exec;
+pub mod run;
 
 pub use app::App;
 
@@ -51,6 +52,7 @@ pub struct Global {
 #[derive(Subcommand, Debug)]
 pub enum Command {
     Exec(exec::Args),
+    Run(run::Args),
     Completions(completions::Args),
 }
 
@@ -58,6 +60,7 @@ impl Command {
     fn run(self, app: &App) -> Result<()> {
         match self {
             Self::Exec(args) => exec::run(args, app),
+            Self::Run(args) => run::run(args, app),
             Self::Completions(args) => completions::run(&args, app),
         }
     }
@@ -96,12 +99,17 @@ pub fn main() -> ExitCode {
 }
 
 /// `opsrun x.rhai …` means `opsrun run x.rhai …`: the first word that is no flag decides.
+/// All words after the script are the script's own, `--help` included.
 fn with_run_inserted(mut words: Vec<OsString>) -> Vec<OsString> {
     let first = words.iter().skip(1).position(|w| !w.to_string_lossy().starts_with('-')).map(|i| i + 1);
-    if let Some(at) = first
-        && std::path::Path::new(&words[at]).extension().is_some_and(|e| e == "rhai")
-    {
+    let Some(at) = first else { return words };
+    if std::path::Path::new(&words[at]).extension().is_some_and(|e| e == "rhai") {
         words.insert(at, "run".into());
+    }
+    if words[at] == "run"
+        && let Some(script) = words.iter().skip(at + 1).position(|w| !w.to_string_lossy().starts_with('-'))
+    {
+        words.insert(at + 1 + script + 1, "--".into());
     }
     words
 }
@@ -128,7 +136,10 @@ mod tests {
     #[test]
     fn a_script_needs_no_verb() {
         let words = |w: &[&str]| w.iter().map(OsString::from).collect::<Vec<_>>();
-        assert_eq!(with_run_inserted(words(&["opsrun", "-q", "a.rhai", "x"])), words(&["opsrun", "-q", "run", "a.rhai", "x"]));
+        assert_eq!(
+            with_run_inserted(words(&["opsrun", "-q", "a.rhai", "x"])),
+            words(&["opsrun", "-q", "run", "a.rhai", "--", "x"])
+        );
         assert_eq!(with_run_inserted(words(&["opsrun", "check", "a.rhai"])), words(&["opsrun", "check", "a.rhai"]));
     }
 }

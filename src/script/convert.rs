@@ -1,7 +1,7 @@
 //! Between our values and Rhai's: errors, JSON.
 
 use crate::base::error::{Error, Result};
-use rhai::{Dynamic, EvalAltResult, Position};
+use rhai::{Dynamic, EvalAltResult, ImmutableString, NativeCallContext, Position};
 
 /// What every native script function returns. `?` turns our `Error` into it.
 pub type ScriptResult<T> = std::result::Result<T, Box<EvalAltResult>>;
@@ -75,4 +75,18 @@ pub fn type_name(value: &Dynamic) -> String {
         },
         None => name.to_owned(),
     }
+}
+
+/// A value as text: strings as they are, the rest as a script would write it.
+pub fn display(value: &Dynamic) -> String {
+    match value.as_immutable_string_ref() {
+        Ok(text) => text.to_string(),
+        Err(_) => value.to_string(),
+    }
+}
+
+/// A value as `print` shows it, types of ours included.
+pub fn text_of(context: &NativeCallContext, value: Dynamic) -> ScriptResult<String> {
+    let text: ImmutableString = context.call_native_fn("to_string", (value,))?;
+    Ok(text.into())
 }

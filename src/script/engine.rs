@@ -1,13 +1,19 @@
 //! The engine every script runs in, with its limits and its house rules.
 
-use super::api;
-use super::host::Host;
+use super::host::{self, Host};
+use super::resolver::Resolver;
+use super::{api, object, syntax};
+use crate::base::error::{Error, Kind};
 use crate::base::event::Event;
-use rhai::{Dynamic, Engine, OptimizationLevel};
+use crate::base::suggest::did_you_mean;
+use rhai::{Dynamic, Engine, Map, OptimizationLevel};
 use std::sync::Arc;
 
 /// The stack of a thread that runs scripts: enough for `CALL_LEVELS` in a debug build.
 pub const STACK_SIZE: usize = 256 << 20;
+
+/// The stack of each thread of `parallel` and `task`.
+pub const WORKER_STACK_SIZE: usize = 64 << 20;
 
 /// Rhai's own defaults differ between debug and release builds, so that a script could work in one only.
 const CALL_LEVELS: usize = 100;
@@ -33,8 +39,20 @@ pub fn new(host: &Arc<Host>) -> Engine {
         let place = source.map(|s| format!("{s}:{position:?}: ")).unwrap_or_default();
         events.debug(format!("{place}{text}"));
     });
-    let cancel = host.cx.cancel.clone();
-    engine.on_progress(move |_| cancel.is_cancelled().then_some(Dynamic::UNIT));
+    // Looking at the signal costs more than most operations.
+    engine.on_progress(|operations| (operations % 64 == 0 && host::is_cancelled()).then_some(Dynamic::UNIT));
+    engine.on_map_missing_property(|map, key, _| Err(missing_key(map, key).into()));
+    engine.set_module_resolver(Resolver::default());
+    syntax::register(&mut engine);
+    object::register(&mut engine);
     api::register(&mut engine);
     engine
+}
+
+fn missing_key(map: &Map, key: &str) -> Error {
+    let error = Error::new(Kind::Script, format!("the map has no key {key}"));
+    match did_you_mean(key, map.keys().map(|k| &k[..])) {
+        Some(hint) => error.hint(hint),
+        None => error.hint("It is empty."),
+    }
 }

@@ -1,10 +1,22 @@
 //! The Rhai host: how scripts are compiled, run, given functions, and told what went wrong.
 
 pub mod api;
+pub mod callback;
 pub mod convert;
+pub mod diagnostics;
 pub mod engine;
 pub mod host;
+pub mod object;
 pub mod options;
+pub mod parallel;
+pub mod params;
+pub mod resolver;
+pub mod run;
+pub mod signatures;
+pub mod sources;
+pub mod stdlib;
+pub mod syntax;
+mod wording;
 
 pub use convert::ScriptResult;
 pub use host::{Host, HostSettings};

@@ -1,10 +1,12 @@
-//! Waiting, repeating.
+//! Waiting, repeating, doing several things at once, and putting off to the end.
 
 use crate::base::error::Error;
+use crate::script::callback::Callback;
 use crate::script::options::duration;
+use crate::script::parallel::{self, MAX_PARALLEL};
 use crate::script::{Host, Options, ScriptResult};
 use rhai::plugin::{Dynamic, NativeCallContext, export_module};
-use rhai::{FnPtr, Map};
+use rhai::{Array, FnPtr, Map};
 
 #[export_module]
 pub mod module {
@@ -80,5 +82,118 @@ pub mod module {
             pause = pause.mul_f64(backoff);
             attempt += 1;
         }
+    }
+
+    /// A call under way beside the script, as `task` returns it.
+    pub type Task = parallel::Task;
+
+    /// Calls a function with each item of an array, many at the same time; returns the results in the order of the items.
+    ///
+    /// All calls are finished before a failure is raised; it then lists every item that failed (`e.failed`).
+    /// Variables that the function uses are copied when it is handed over: return results instead of changing variables.
+    ///
+    /// # Example
+    /// ```rhai
+    /// let squares = parallel([1, 2, 3], |n| n * n);
+    /// assert_eq(squares, [1, 4, 9]);
+    /// ```
+    #[rhai_fn(name = "parallel", return_raw)]
+    pub fn parallel_all(context: NativeCallContext, items: Array, action: FnPtr) -> ScriptResult<Array> {
+        parallel_with(context, items, action, Map::new())
+    }
+
+    /// Options: `max_parallel`, how many calls at most run at the same time (32).
+    ///
+    /// # Example
+    /// ```rhai
+    /// parallel(["a", "b"], |name| log(name), #{ max_parallel: 1 });
+    /// ```
+    #[rhai_fn(name = "parallel", return_raw)]
+    pub fn parallel_with(context: NativeCallContext, items: Array, action: FnPtr, options: Map) -> ScriptResult<Array> {
+        let mut options = Options::new("parallel", options);
+        let max = options.count("max_parallel")?.unwrap_or(MAX_PARALLEL);
+        options.finish()?;
+        let items = items.into_iter().map(|item| (parallel::label(&item), item)).collect();
+        parallel::map(&context, items, &action, max, None)
+    }
+
+    /// Starts a function beside the script and returns at once; `wait` gives its result.
+    ///
+    /// Variables that the function uses are copied now. A task that is still running at the end of the script is stopped.
+    ///
+    /// # Example
+    /// ```rhai
+    /// let count = task(|| { sleep("10ms"); 42 });
+    /// assert_eq(count.wait(), 42);
+    /// ```
+    #[rhai_fn(return_raw)]
+    pub fn task(context: NativeCallContext, action: FnPtr) -> ScriptResult<Task> {
+        Task::start(&context, &action)
+    }
+
+    /// Waits for the end of a task and returns its result; its failure is thrown here.
+    ///
+    /// # Example
+    /// ```rhai
+    /// let answer = task(|| 6 * 7).wait();
+    /// ```
+    #[rhai_fn(return_raw, pure)]
+    pub fn wait(context: NativeCallContext, task: &mut Task) -> ScriptResult<Dynamic> {
+        task.wait(&Host::of(&context), None)
+    }
+
+    /// Options: `timeout`, after which the wait fails with kind `timeout`; the task goes on.
+    ///
+    /// # Example
+    /// ```rhai
+    /// task(|| 6 * 7).wait(#{ timeout: "10s" });
+    /// ```
+    #[rhai_fn(name = "wait", return_raw, pure)]
+    pub fn wait_with(context: NativeCallContext, task: &mut Task, options: Map) -> ScriptResult<Dynamic> {
+        let mut options = Options::new("wait", options);
+        let timeout = options.duration("timeout")?;
+        options.finish()?;
+        task.wait(&Host::of(&context), timeout)
+    }
+
+    /// Stops a task: what it waits for is given up. Returns when it has stopped.
+    ///
+    /// # Example
+    /// ```rhai
+    /// let slow = task(|| sleep("1h"));
+    /// slow.cancel();
+    /// ```
+    #[rhai_fn(return_raw, pure)]
+    pub fn cancel(context: NativeCallContext, task: &mut Task) -> ScriptResult<()> {
+        task.cancel(&Host::of(&context))
+    }
+
+    /// Whether a task has ended, well or not.
+    ///
+    /// # Example
+    /// ```rhai
+    /// let job = task(|| 1);
+    /// job.wait();
+    /// assert(job.done, "waited for");
+    /// ```
+    #[rhai_fn(get = "done", pure)]
+    pub fn task_done(task: &mut Task) -> bool {
+        task.is_done()
+    }
+
+    /// Puts a function off to the end of the script: it runs then whether the script succeeded, failed or was interrupted.
+    ///
+    /// The last one put off runs first. A failure in one does not keep the others from running.
+    /// Each may take two minutes, also after Ctrl-C; a second Ctrl-C ends the program at once.
+    ///
+    /// # Example
+    /// ```rhai
+    /// defer(|| log("cleaned up"));
+    /// ```
+    #[rhai_fn(return_raw)]
+    pub fn defer(context: NativeCallContext, action: FnPtr) -> ScriptResult<()> {
+        let callback = Callback::new(&context, &action, None)?;
+        Host::of(&context).state().defers.push(callback);
+        Ok(())
     }
 }

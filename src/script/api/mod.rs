@@ -4,29 +4,46 @@
 //! - they take `NativeCallContext` first when they need the host (`Host::of(&context)`),
 //! - an option map is a second function of the same name (`#[rhai_fn(name = "…")]`), read with `Options`,
 //! - they return `ScriptResult<T>` and use `?` on our `Result`s,
-//! - methods that do not change their object are `pure`, or calls on `const` values fail.
+//! - methods that do not change their object are `pure`, or calls on `const` values fail,
+//! - functions that a script hands over go through `parallel::map` (many calls at once) or `Callback` (kept for later).
 //!
 //! The first line of the manual is one sentence; then details; then `# Example` with a fenced `rhai` block, which a test runs.
 
 pub mod control;
 pub mod deployment;
+pub mod each;
 pub mod jobs;
 pub mod nodes;
+pub mod objects;
+pub mod output;
+pub mod program;
 pub mod remote;
+pub mod secrets;
 pub mod transfer;
+pub mod units;
 pub mod waiting;
 
 use crate::domain::node::NodeSet;
 use rhai::{Engine, exported_module};
 
+/// The types of ours that scripts know by name; `fn Name.method()` of any other name declares a class.
+pub const TYPES: &[&str] = &["Deployment", "Jobs", "Nodes", "Object", "Secret", "Task"];
+
 /// Registers everything scripts can call without an import.
 pub fn register(engine: &mut Engine) {
-    engine.register_global_module(exported_module!(control::module).into());
-    engine.register_global_module(exported_module!(deployment::module).into());
-    engine.register_global_module(exported_module!(nodes::module).into());
-    engine.register_global_module(exported_module!(remote::module).into());
-    engine.register_global_module(exported_module!(transfer::module).into());
-    engine.register_global_module(exported_module!(waiting::module).into());
-    engine.register_global_module(exported_module!(jobs::module).into());
+    engine
+        .register_global_module(exported_module!(control::module).into())
+        .register_global_module(exported_module!(deployment::module).into())
+        .register_global_module(exported_module!(each::module).into())
+        .register_global_module(exported_module!(jobs::module).into())
+        .register_global_module(exported_module!(nodes::module).into())
+        .register_global_module(exported_module!(objects::module).into())
+        .register_global_module(exported_module!(output::module).into())
+        .register_global_module(exported_module!(program::module).into())
+        .register_global_module(exported_module!(remote::module).into())
+        .register_global_module(exported_module!(secrets::module).into())
+        .register_global_module(exported_module!(transfer::module).into())
+        .register_global_module(exported_module!(units::module).into())
+        .register_global_module(exported_module!(waiting::module).into());
     engine.register_iterator::<NodeSet>();
 }

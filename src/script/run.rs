@@ -1,0 +1,144 @@
+//! Running a script from its first line to its last `defer`.
+
+use super::convert::ScriptResult;
+use super::diagnostics;
+use super::engine;
+use super::host::Host;
+use super::resolver::{self, read_script};
+use super::{object, params, syntax};
+use crate::base::error::{Error, Result};
+use rhai::{AST, ASTNode, Dynamic, Engine, EvalAltResult, Expr, Position, Scope, Stmt};
+use std::panic::AssertUnwindSafe;
+use std::path::Path;
+use std::sync::Arc;
+
+/// How a script that did not fail came to its end.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Ended {
+    /// It ran through.
+    Through,
+    /// It said `exit(code)`.
+    Exit(u8),
+}
+
+/// Compiles a text under a name, and keeps what errors will need of it.
+pub fn compile(engine: &Engine, host: &Host, name: &str, text: &str, scope: &Scope) -> ScriptResult<AST> {
+    host.sources().add(name, text);
+    syntax::reset();
+    // A first line `#!…` makes a script a program; Rhai skips it only when it reads the file itself.
+    let blanked;
+    let text = if text.starts_with("#!") {
+        let end = text.find('\n').unwrap_or(text.len());
+        blanked = format!("{}{}", " ".repeat(end), &text[end..]);
+        &blanked
+    } else {
+        text
+    };
+    let mut ast = engine.compile_with_scope(scope, text).map_err(Box::<EvalAltResult>::from)?;
+    ast.set_source(name);
+    host.sources().compiled(name, &ast);
+    Ok(ast)
+}
+
+/// Makes known what the script and all modules it names declare, before it runs. Modules that cannot be read or compiled
+/// are left to their import, which is where the error belongs.
+pub fn prepare(engine: &mut Engine, host: &Host, ast: &AST) {
+    let mut waiting = vec![ast.clone()];
+    while let Some(ast) = waiting.pop() {
+        object::prepare(engine, host, ast.iter_functions());
+        for import in imports(&ast) {
+            let found = resolver::find(&host.project().root, ast.source().unwrap_or_default(), &import.path);
+            let Ok(found) = found else { continue };
+            if host.has_compiled(&found.name) {
+                continue;
+            }
+            if let Ok(module) = compile(engine, host, &found.name, &found.text, &Scope::new()) {
+                host.keep_compiled(&found.name, module.clone());
+                waiting.push(module);
+            }
+        }
+    }
+}
+
+/// `import "path" as alias` with a path that is known before the script runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Import {
+    pub path: String,
+    pub alias: String,
+    pub position: Position,
+}
+
+/// All imports of a script with a literal path.
+pub fn imports(ast: &AST) -> Vec<Import> {
+    let mut found = Vec::new();
+    ast.walk(&mut |path| {
+        if let Some(ASTNode::Stmt(Stmt::Import(import, _))) = path.last()
+            && let Expr::StringConstant(path, position) = &import.0
+        {
+            found.push(Import { path: path.to_string(), alias: import.1.name.to_string(), position: *position });
+        }
+        true
+    });
+    found
+}
+
+/// Runs the script at `path` on a thread of its own, with a stack that deep calls fit in.
+pub fn run_file(host: &Arc<Host>, path: &Path) -> Result<Ended> {
+    let text =
+        read_script(path).map_err(|e| e.hint("Give the path of a script, such as scripts/quickstart.rhai.").exit_with(2))?;
+    let name = path.canonicalize().unwrap_or_else(|_| path.to_owned()).display().to_string();
+    on_script_thread(host, || run_text(host, &name, &text))?
+}
+
+/// What `opsrun SCRIPT --help` prints; the script is not run.
+pub fn help(host: &Arc<Host>, path: &Path) -> Result<String> {
+    let text = read_script(path).map_err(|e| e.exit_with(2))?;
+    let name = path.display().to_string();
+    let engine = engine::new(host);
+    match compile(&engine, host, &name, &text, &Scope::new()) {
+        Ok(ast) => Ok(params::help(&name, &text, &ast)),
+        Err(error) => Err(diagnostics::explain(&engine, host, &error, &name).exit_with(2)),
+    }
+}
+
+/// Runs `work` on a thread with a big stack. A panic in it is a defect of ours, and is reported as one.
+pub fn on_script_thread<T: Send>(host: &Host, work: impl FnOnce() -> T + Send) -> Result<T> {
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().name("script".to_owned()).stack_size(engine::STACK_SIZE);
+        let body = || host.enter(|| std::panic::catch_unwind(AssertUnwindSafe(work)));
+        let thread = thread.spawn_scoped(scope, body).map_err(|e| Error::io("start", "a thread for the script", &e))?;
+        match thread.join() {
+            Ok(Ok(value)) => Ok(value),
+            Ok(Err(panic)) | Err(panic) => Err(panicked(&*panic)),
+        }
+    })
+}
+
+/// The error that a panic is.
+pub fn panicked(panic: &(dyn std::any::Any + Send)) -> Error {
+    let text = panic.downcast_ref::<&str>().map(ToString::to_string).or_else(|| panic.downcast_ref::<String>().cloned());
+    Error::internal(format!("a function of opsrun panicked: {}", text.unwrap_or_else(|| "no message".to_owned())))
+}
+
+fn run_text(host: &Arc<Host>, name: &str, text: &str) -> Result<Ended> {
+    let mut engine = engine::new(host);
+    let ast = match compile(&engine, host, name, text, &Scope::new()) {
+        Ok(ast) => ast,
+        Err(error) => return Err(diagnostics::explain(&engine, host, &error, name).exit_with(2)),
+    };
+    prepare(&mut engine, host, &ast);
+    let engine = Arc::new(engine);
+    host.starts(name, &engine, params::uses_deployment(&ast));
+    let outcome = engine.eval_ast_with_scope::<Dynamic>(&mut Scope::new(), &ast);
+    let outcome = outcome.map(|_| ()).map_err(|e| diagnostics::explain(&engine, host, &e, name).begun());
+    let cleanup = host.finish(&engine);
+    match (outcome, cleanup) {
+        (Ok(()), Ok(())) => Ok(host.exit_code().map_or(Ended::Through, Ended::Exit)),
+        (Ok(()), Err(error)) => Err(error.begun()),
+        (Err(error), Ok(())) => Err(error),
+        (Err(mut error), Err(after)) => {
+            error.details_mut().failed.push(after.on_node("defer"));
+            Err(error)
+        }
+    }
+}

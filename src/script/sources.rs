@@ -1,0 +1,104 @@
+//! The texts of all scripts and modules of a run, so that errors can show the line they are about.
+
+use crate::base::error::Location;
+use rhai::{AST, Position};
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, RwLock};
+
+/// Where modules of the embedded standard library say they are from.
+pub const STD: &str = "std/";
+
+/// One text, under the name that Rhai carries in its errors: the canonical path, or `std/name.rhai`.
+#[derive(Debug, Default)]
+struct Source {
+    text: Arc<str>,
+    functions: Vec<(String, usize)>,
+}
+
+/// All texts seen so far.
+#[derive(Debug, Default)]
+pub struct Sources {
+    cwd: PathBuf,
+    texts: RwLock<HashMap<String, Source>>,
+    /// Rhai does not say which file a closure is from when a module calls it.
+    closures: RwLock<HashMap<String, String>>,
+}
+
+impl Sources {
+    pub fn new() -> Self {
+        Self { cwd: std::env::current_dir().unwrap_or_default(), ..Self::default() }
+    }
+
+    /// Keeps a text, before it is compiled.
+    pub fn add(&self, name: &str, text: &str) {
+        if let Ok(mut sources) = self.texts.write() {
+            sources.insert(name.to_owned(), Source { text: text.into(), functions: Vec::new() });
+        }
+    }
+
+    /// Keeps what a compiled text defines.
+    pub fn compiled(&self, name: &str, ast: &AST) {
+        let mut functions = Vec::new();
+        for f in ast.iter_functions() {
+            if f.name.starts_with(rhai_closure_prefix()) {
+                if let Ok(mut closures) = self.closures.write() {
+                    closures.insert(f.name.to_owned(), name.to_owned());
+                }
+            } else if f.this_type.is_none() {
+                functions.push((f.name.to_owned(), f.params.len()));
+            }
+        }
+        if let Ok(mut sources) = self.texts.write()
+            && let Some(source) = sources.get_mut(name)
+        {
+            source.functions = functions;
+        }
+    }
+
+    /// The file a closure was written in.
+    pub fn of_closure(&self, function: &str) -> Option<String> {
+        self.closures.read().ok()?.get(function).cloned()
+    }
+
+    /// The names of all functions that scripts and modules of this run define.
+    pub fn functions(&self) -> Vec<(String, usize)> {
+        let Ok(sources) = self.texts.read() else { return Vec::new() };
+        sources.values().flat_map(|s| s.functions.iter().cloned()).collect()
+    }
+
+    pub fn text(&self, name: &str) -> Option<Arc<str>> {
+        self.texts.read().ok()?.get(name).map(|s| s.text.clone())
+    }
+
+    /// The name a person knows the file by: relative to where they stand.
+    pub fn display(&self, name: &str) -> String {
+        match Path::new(name).strip_prefix(&self.cwd) {
+            Ok(relative) if !relative.as_os_str().is_empty() => relative.display().to_string(),
+            _ => name.to_owned(),
+        }
+    }
+
+    /// A place with its line of text.
+    pub fn locate(&self, name: &str, position: Position) -> Location {
+        let (line, column) = (position.line().unwrap_or(0), position.position().unwrap_or(0));
+        let source = self.text(name).and_then(|t| t.lines().nth(line.checked_sub(1)?).map(str::to_owned));
+        Location { file: self.display(name), line, column, source }
+    }
+
+    /// The place that `file:line:column` means, as `catch` maps carry it.
+    pub fn parse_place(&self, text: &str) -> Option<Location> {
+        let mut parts = text.rsplitn(3, ':');
+        let (column, line) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
+        let file = parts.next()?.to_owned();
+        let sources = self.texts.read().ok()?;
+        let text = sources.iter().find(|(name, _)| self.display(name) == file).map(|(_, s)| s.text.clone());
+        let source = text.and_then(|t| t.lines().nth(usize::checked_sub(line, 1)?).map(str::to_owned));
+        Some(Location { file, line, column, source })
+    }
+}
+
+/// How the names begin that Rhai gives to closures. They must never be shown.
+pub const fn rhai_closure_prefix() -> &'static str {
+    "anon$"
+}

@@ -1,0 +1,31 @@
+//! The standard library in the binary: every `stdlib/*.rhai` of the repository.
+
+/// Name and text of each module. A test holds this list to the folder.
+const MODULES: &[(&str, &str)] = &[];
+
+/// The text of `std/name`.
+pub fn text(name: &str) -> Option<&'static str> {
+    MODULES.iter().find(|(n, _)| *n == name).map(|(_, text)| *text)
+}
+
+/// All names, without `std/`.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    MODULES.iter().map(|(name, _)| *name)
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn every_module_of_the_folder_is_in_the_binary() {
+        let dir = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("stdlib");
+        let mut files: Vec<String> = std::fs::read_dir(dir)
+            .into_iter()
+            .flatten()
+            .filter_map(|e| e.unwrap().file_name().to_str().unwrap().strip_suffix(".rhai").map(str::to_owned))
+            .collect();
+        files.sort();
+        let mut names: Vec<&str> = super::names().collect();
+        names.sort_unstable();
+        assert_eq!(names, files, "add the module to MODULES in src/script/stdlib.rs");
+    }
+}
