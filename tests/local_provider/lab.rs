@@ -162,6 +162,10 @@ impl Lab {
 
 impl Drop for Lab {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            let log = std::fs::read_to_string(self.local().join(".supervisor/log")).unwrap_or_default();
+            println!("the supervisor's log:\n{log}");
+        }
         let _ = self.runtime.block_on(self.provider.destroy_all(&self.site, &Cx::quiet()));
     }
 }

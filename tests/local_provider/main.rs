@@ -1,5 +1,7 @@
 //! The local provider against OpenSSH's own client: `ssh`, `scp`, `sftp` and `rsync`, with the real binary as supervisor.
 
+mod files;
+mod forwarding;
 mod lab;
 mod lifecycle;
 mod sessions;

@@ -36,7 +36,11 @@ pub const NOTICE: &str = "local nodes are no isolation: they share this machine'
 /// Runs one of the hidden subcommands of this provider, if `words` (without the program's name) ask for one. Returns its exit code.
 pub fn hidden(words: &[OsString]) -> Option<u8> {
     let (first, rest) = words.split_first()?;
-    (first == daemon::COMMAND).then(|| daemon::main(rest))
+    match first.to_str()? {
+        daemon::COMMAND => Some(daemon::main(rest)),
+        server::terminal::COMMAND => Some(server::terminal::main(rest)),
+        _ => None,
+    }
 }
 
 /// The provider `local`.

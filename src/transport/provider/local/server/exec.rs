@@ -7,18 +7,18 @@ use super::channel::Link;
 use bytes::BytesMut;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::future::pending;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::OsStringExt;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::unix::pipe;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 /// Once a command ended, its last output has this long to come out before the end is told. Whoever keeps the streams open longer (a
@@ -33,39 +33,62 @@ pub enum Order {
     Resize(rustix::termios::Winsize),
 }
 
-/// A command as the shell of a node runs it. `shell` is none for the interactive shell.
-pub fn command(node: &Node, program: &OsStr, arguments: &[&OsStr], env: &[(String, String)]) -> (Command, String) {
-    let mark = format!("OPSRUN_COMMAND={}.{}", std::process::id(), node.next_command());
+/// What is to run.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Program {
+    /// A line for `/bin/sh`.
+    Line(Vec<u8>),
+    /// The user's shell.
+    Shell,
+}
+
+impl Program {
+    /// The program and its arguments.
+    pub fn words(self, node: &Node) -> Vec<OsString> {
+        match self {
+            Self::Line(line) => vec!["/bin/sh".into(), "-c".into(), OsString::from_vec(line)],
+            Self::Shell => vec![node.house.shell.clone().into()],
+        }
+    }
+}
+
+/// A command with a node's environment, and the entry in that which marks it.
+pub fn command(node: &Node, words: &[OsString], env: &[(String, String)]) -> (Command, String) {
+    let serial = format!("{}.{}", std::process::id(), node.next_command());
+    let (program, arguments) = words.split_first().map_or((OsStr::new("/bin/sh"), &[][..]), |(p, rest)| (p.as_os_str(), rest));
     let mut command = Command::new(program);
-    command.args(arguments).env_clear().envs(node.house.locale.iter().cloned()).envs(env.iter().cloned());
+    command.args(arguments).env_clear().env("PATH", &node.house.path);
+    command.envs(node.house.locale.iter().cloned()).envs(env.iter().cloned());
     command.env("HOME", &node.home).current_dir(&node.home);
     let user = &node.house.user;
     command.env("USER", user).env("LOGNAME", user).env("SHELL", &node.house.shell);
-    if !env.iter().any(|(name, _)| name == "PATH") {
-        command.env("PATH", &node.house.path);
-    }
     command.env("OPSRUN_NODE", &node.name).env("OPSRUN_DEPLOYMENT", &node.deployment);
-    for entry in [node.mark().as_str(), &mark] {
-        if let Some((name, value)) = entry.split_once('=') {
-            command.env(name, value);
-        }
-    }
-    (command, mark)
+    command.env(super::super::layout::MARK, node.id()).env("OPSRUN_COMMAND", &serial);
+    (command, format!("OPSRUN_COMMAND={serial}"))
 }
 
-/// Runs the line to its end and tells the client how it went.
-pub async fn run(node: Arc<Node>, link: Link, line: Vec<u8>, env: Vec<(String, String)>, orders: mpsc::UnboundedReceiver<Order>) {
-    let (mut command, mark) = command(&node, OsStr::new("/bin/sh"), &[OsStr::new("-c"), OsStr::from_bytes(&line)], &env);
+/// Runs it to its end and tells the client how it went.
+pub async fn run(
+    node: Arc<Node>,
+    link: Link,
+    program: Program,
+    env: Vec<(String, String)>,
+    orders: mpsc::UnboundedReceiver<Order>,
+) {
+    let (mut command, mark) = command(&node, &program.words(&node), &env);
     command.process_group(0).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let started = node.house.reaper.spawn(&mut command);
-    // The pipes' other ends are the child's alone from here on.
-    drop(command);
-    match started.and_then(Running::new) {
-        Ok(running) => running.follow(&node, &link, mark, orders).await,
+    match started.and_then(Pipes::take) {
+        Ok((pipes, leader, exit)) => {
+            let job = Job { node: &node, link: &link, target: Target { leader, mark }, lingers: true };
+            let (input, output) = pipes.carry(&link);
+            job.follow(exit, orders, input, output, |_| {}).await;
+        }
         Err(e) => cannot_start(&link, &node, &e).await,
     }
 }
 
+/// Says why on stderr, and ends as OpenSSH does when it cannot run a command.
 pub async fn cannot_start(link: &Link, node: &Node, error: &io::Error) {
     let why = if node.home.is_dir() { error.to_string() } else { format!("its directory {} is gone", node.home.display()) };
     let _ = link.send(format!("opsrun: cannot start the command on {}: {why}\n", node.name).into(), true).await;
@@ -74,30 +97,52 @@ pub async fn cannot_start(link: &Link, node: &Node, error: &io::Error) {
     link.close().await;
 }
 
-struct Running {
-    started: Started,
+struct Pipes {
     stdin: pipe::Sender,
     stdout: pipe::Receiver,
     stderr: pipe::Receiver,
 }
 
-impl Running {
-    fn new(mut started: Started) -> io::Result<Self> {
+impl Pipes {
+    fn take(mut started: Started) -> io::Result<(Self, i32, oneshot::Receiver<Ended>)> {
         let missing = || io::Error::other("a pipe is missing");
         let stdin = pipe::Sender::from_owned_fd(OwnedFd::from(started.child.stdin.take().ok_or_else(missing)?))?;
         let stdout = pipe::Receiver::from_owned_fd(OwnedFd::from(started.child.stdout.take().ok_or_else(missing)?))?;
         let stderr = pipe::Receiver::from_owned_fd(OwnedFd::from(started.child.stderr.take().ok_or_else(missing)?))?;
-        Ok(Self { started, stdin, stdout, stderr })
+        Ok((Self { stdin, stdout, stderr }, started.pid, started.ended))
     }
 
-    async fn follow(self, node: &Node, link: &Link, mark: String, mut orders: mpsc::UnboundedReceiver<Order>) {
-        let Self { started, stdin, stdout, stderr } = self;
-        let leader = started.pid;
-        node.started(leader);
-        let mut exit = started.ended;
-        let feeding = feed(link, stdin);
-        let output = async { tokio::join!(pump(stdout, link, false), pump(stderr, link, true)) };
-        tokio::pin!(feeding, output);
+    fn carry(self, link: &Link) -> (impl Future<Output = ()>, impl Future<Output = ()>) {
+        let Self { stdin, stdout, stderr } = self;
+        let output = async {
+            tokio::join!(pump(stdout, link, false), pump(stderr, link, true));
+        };
+        (feed(link, stdin), output)
+    }
+}
+
+/// A command that runs, and what to do about it.
+pub struct Job<'a> {
+    pub node: &'a Node,
+    pub link: &'a Link,
+    pub target: Target,
+    /// Whether output is waited for after the command ended, for as long as somebody holds its streams.
+    pub lingers: bool,
+}
+
+impl Job<'_> {
+    /// Carries input, output and orders until the command and its output have ended, or the client is gone.
+    pub async fn follow(
+        self,
+        mut exit: oneshot::Receiver<Ended>,
+        mut orders: mpsc::UnboundedReceiver<Order>,
+        input: impl Future<Output = ()>,
+        output: impl Future<Output = ()>,
+        resize: impl Fn(rustix::termios::Winsize),
+    ) {
+        let Self { node, link, target, lingers } = self;
+        node.started(target.leader);
+        tokio::pin!(input, output);
         let (mut fed, mut drained, mut told) = (false, false, false);
         let mut ended: Option<(Ended, Instant)> = None;
         while !(drained && ended.is_some()) {
@@ -111,26 +156,31 @@ impl Running {
                 biased;
                 () = link.closed.cancelled() => {
                     if ended.is_none() {
-                        node.house.slayer.end(Target { leader, mark }).await;
+                        node.house.slayer.end(target).await;
                     }
                     return;
                 }
-                Some(order) = orders.recv(), if ended.is_none() => {
-                    if let Order::Signal(signal) = order {
-                        let _ = killpg(Pid::from_raw(leader), signal);
+                Some(order) = orders.recv() => match order {
+                    Order::Signal(signal) if ended.is_none() => {
+                        let _ = killpg(Pid::from_raw(target.leader), signal);
                     }
-                }
-                _ = &mut output, if !drained => drained = true,
+                    Order::Signal(_) => {}
+                    Order::Resize(size) => resize(size),
+                },
+                () = &mut output, if !drained => drained = true,
                 status = &mut exit, if ended.is_none() => {
                     ended = Some((status.unwrap_or(Ended::Code(255)), Instant::now()));
                 }
                 () = last_words => {
+                    if !lingers {
+                        break;
+                    }
                     told = true;
                     if let Some((how, _)) = ended {
                         link.exit(how).await;
                     }
                 }
-                () = &mut feeding, if !fed => fed = true,
+                () = &mut input, if !fed => fed = true,
             }
         }
         if let Some((how, _)) = ended

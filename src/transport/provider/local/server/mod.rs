@@ -3,8 +3,11 @@
 mod channel;
 mod connection;
 mod exec;
+mod forward;
 mod inbound;
+mod sftp;
 mod stream;
+pub mod terminal;
 
 use super::layout::SiteRecord;
 use super::reaper::Reaper;
@@ -17,6 +20,7 @@ use russh::keys::{PrivateKey, PublicKey};
 use russh::{Preferred, cipher, compression, kex, server};
 use std::borrow::Cow;
 use std::collections::HashSet;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -54,6 +58,7 @@ pub struct Node {
     pub uuid: uuid::Uuid,
     pub home: PathBuf,
     pub house: House,
+    address: Ipv4Addr,
     key: KeyData,
     /// Process groups started here that may still live.
     groups: Mutex<HashSet<i32>>,
@@ -75,9 +80,10 @@ impl Node {
     ) -> Result<Arc<Self>> {
         let broken = |what: String| Error::new(Kind::Provider, what).on_node(name);
         let listener = TcpListener::from_std(listener).map_err(|e| broken(format!("cannot listen: {e}")))?;
-        if !listener.local_addr().is_ok_and(|a| a.ip().is_loopback()) {
-            return Err(Error::internal("a local node must listen on a loopback address"));
-        }
+        let address = match listener.local_addr() {
+            Ok(SocketAddr::V4(socket)) if socket.ip().is_loopback() => *socket.ip(),
+            _ => return Err(Error::internal("a local node must listen on a loopback address")),
+        };
         let key = PublicKey::from_openssh(&site.authorized_key)
             .map_err(|e| broken(format!("the deployment's public key cannot be read: {e}")))?;
         let node = Arc::new(Self {
@@ -86,6 +92,7 @@ impl Node {
             uuid: site.uuid,
             home,
             house,
+            address,
             key: key.key_data().clone(),
             groups: Mutex::default(),
             commands: AtomicU64::new(1),
@@ -96,9 +103,17 @@ impl Node {
         Ok(node)
     }
 
-    /// `OPSRUN_NODE_ID=<uuid>/<node>`
-    pub fn mark(&self) -> String {
-        SiteRecord::mark(self.uuid, &self.name)
+    /// `<uuid>/<node>`
+    fn id(&self) -> String {
+        format!("{}/{}", self.uuid, self.name)
+    }
+
+    fn is_ending(&self) -> bool {
+        self.end.is_cancelled()
+    }
+
+    async fn ending(&self) {
+        self.end.cancelled().await;
     }
 
     /// Closes the listener and all connections, and ends their commands.
@@ -156,10 +171,17 @@ async fn connection(node: Arc<Node>, tcp: TcpStream, config: Arc<server::Config>
     let backlog = Arc::new(Backlog::default());
     let stream = Stream::new(tcp, backlog.clone(), &end);
     let logged_in = Arc::new(AtomicBool::new(false));
+    let name = node.name.clone();
     let handler = Connection::new(node, end.clone(), backlog, logged_in.clone());
     let session = async {
-        if let Ok(session) = server::run_stream(config, stream, handler).await {
-            let _ = session.await;
+        let outcome = match server::run_stream(config, stream, handler).await {
+            Ok(session) => session.await,
+            Err(e) => Err(e),
+        };
+        match outcome {
+            // The client went away, each in its own way.
+            Ok(()) | Err(russh::Error::IO(_) | russh::Error::Disconnect | russh::Error::HUP) => {}
+            Err(e) => log(&format!("a connection to {name} broke: {e}")),
         }
     };
     let impatience = async {
@@ -175,6 +197,12 @@ async fn connection(node: Arc<Node>, tcp: TcpStream, config: Arc<server::Config>
         () = session => {}
         () = impatience => {}
     }
+}
+
+/// For the supervisor's log, which is its stderr.
+fn log(text: &str) {
+    use std::io::Write;
+    let _ = writeln!(std::io::stderr(), "{} {text}", jiff::Zoned::now().strftime("%F %T"));
 }
 
 fn config(host_key: PrivateKey) -> server::Config {
