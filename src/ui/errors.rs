@@ -14,10 +14,10 @@ pub fn render(error: &Error, style: Style) -> String {
     let title = if details.kind == Kind::Cancelled { style.yellow("stopped:") } else { style.red("error:") };
     let node = details.node.as_ref().map(|n| format!("{n}: ")).unwrap_or_default();
     let _ = writeln!(out, "{title} {node}{}", style.bold(&indent_rest(&details.message, 7)));
-    facts(&mut out, details, style, "  ");
+    facts(&mut out, details, None, style, "  ");
     for (way, nodes) in ways(&details.failed).into_iter().take(WAYS_SHOWN) {
         let _ = writeln!(out, "  {} {}", style.cyan(&format!("{}:", nodes.join(", "))), way.message);
-        facts(&mut out, way, style, "    ");
+        facts(&mut out, way, details.command.as_deref(), style, "    ");
         for hint in way.hints.iter().filter(|h| !details.hints.contains(h)) {
             let _ = writeln!(out, "    {} {hint}", style.green("hint:"));
         }
@@ -38,9 +38,9 @@ pub fn render(error: &Error, style: Style) -> String {
     out
 }
 
-/// The failed command and the tail of its stderr.
-fn facts(out: &mut String, details: &Details, style: Style, indent: &str) {
-    if let Some(command) = &details.command {
+/// The failed command, unless it is the one named already, and the tail of its stderr.
+fn facts(out: &mut String, details: &Details, named: Option<&str>, style: Style, indent: &str) {
+    if let Some(command) = details.command.as_ref().filter(|c| Some(c.as_str()) != named) {
         let _ = writeln!(out, "{indent}{} {}", style.dim("command"), indent_rest(command.trim_end(), indent.len() + 8));
     }
     if let Some(stderr) = &details.stderr {

@@ -13,6 +13,7 @@ pub mod control;
 pub mod deployment;
 pub mod each;
 pub mod jobs;
+pub mod local;
 pub mod nodes;
 pub mod objects;
 pub mod output;
@@ -36,6 +37,7 @@ pub fn register(engine: &mut Engine) {
         .register_global_module(exported_module!(deployment::module).into())
         .register_global_module(exported_module!(each::module).into())
         .register_global_module(exported_module!(jobs::module).into())
+        .register_global_module(exported_module!(local::module).into())
         .register_global_module(exported_module!(nodes::module).into())
         .register_global_module(exported_module!(objects::module).into())
         .register_global_module(exported_module!(output::module).into())
