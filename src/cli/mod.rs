@@ -2,8 +2,15 @@
 
 pub mod app;
 pub mod completions;
+pub mod deprovision;
 pub mod exec;
+pub mod inventory;
+pub mod ls;
+pub mod plan;
+pub mod provision;
 pub mod run;
+pub mod status;
+mod table;
 
 pub use app::App;
 
@@ -51,6 +58,12 @@ pub struct Global {
 
 #[derive(Subcommand, Debug)]
 pub enum Command {
+    Plan(plan::Args),
+    Provision(provision::Args),
+    Status(status::Args),
+    Ls(ls::Args),
+    Inventory(inventory::Args),
+    Deprovision(deprovision::Args),
     Exec(exec::Args),
     Run(run::Args),
     Completions(completions::Args),
@@ -59,6 +72,12 @@ pub enum Command {
 impl Command {
     fn run(self, app: &App) -> Result<()> {
         match self {
+            Self::Plan(args) => plan::run(&args, app),
+            Self::Provision(args) => provision::run(&args, app),
+            Self::Status(args) => status::run(&args, app),
+            Self::Ls(args) => ls::run(&args, app),
+            Self::Inventory(args) => inventory::run(&args, app),
+            Self::Deprovision(args) => deprovision::run(&args, app),
             Self::Exec(args) => exec::run(args, app),
             Self::Run(args) => run::run(args, app),
             Self::Completions(args) => completions::run(&args, app),

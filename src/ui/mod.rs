@@ -57,6 +57,11 @@ impl Ui {
         self.0.out
     }
 
+    /// Styles for stderr.
+    pub fn err_style(&self) -> Style {
+        self.0.err
+    }
+
     /// From now on what nodes print to stdout is data, and goes to stdout.
     pub fn lines_are_data(&self) {
         self.0.lines_are_data.store(true, Ordering::Relaxed);
@@ -103,7 +108,7 @@ impl Ui {
     /// Asks yes or no on the terminal; without a terminal it is an error that names `flag`, the way to say yes beforehand.
     pub fn confirm(&self, question: &str, flag: &str) -> Result<bool> {
         if !self.is_interactive() {
-            return Err(Error::new(Kind::Usage, format!("{question} needs an answer, and there is no terminal to ask on"))
+            return Err(Error::new(Kind::Usage, format!("there is no terminal to ask on: {question}"))
                 .hint(format!("Add {flag} to say yes beforehand.")));
         }
         self.0.bars.suspend(|| {

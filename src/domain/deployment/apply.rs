@@ -6,10 +6,10 @@ use super::{Deployment, Request, key_files, site};
 use crate::base::endpoint::HostKeyPolicy;
 use crate::base::error::{Error, Kind, Result, ResultExt};
 use crate::base::event::Cx;
-use crate::domain::config::ProviderKind;
+use crate::domain::config::{Config, ProviderKind};
 use crate::transport::provider::{NodeFound, Site};
 use crate::transport::state::lock::Lock;
-use crate::transport::state::{NodeRecord, Record, SCHEMA, ssh_files};
+use crate::transport::state::{NodeRecord, Record, SCHEMA, Store, ssh_files};
 use jiff::Timestamp;
 use uuid::Uuid;
 
@@ -81,7 +81,7 @@ fn refuse_foreign_files(request: &Request) -> Result<()> {
     Ok(())
 }
 
-async fn change(request: &Request, mut record: Record, plan: &Plan, lock: &Lock, cx: &Cx) -> Result<Deployment> {
+async fn change(request: &Request, record: Record, plan: &Plan, lock: &Lock, cx: &Cx) -> Result<Deployment> {
     let (store, provider) = (&request.store, &*request.provider);
     let site = site(store, &record, &request.config);
     let names = |actions: [Action; 2]| -> Vec<String> {
@@ -91,7 +91,7 @@ async fn change(request: &Request, mut record: Record, plan: &Plan, lock: &Lock,
     let make = plan.specs_of(&[Action::Create, Action::Change, Action::Repair]);
     if remove.is_empty() && make.is_empty() {
         let found = provider.list(&site, cx).await?;
-        return finish(request, record, &site, found, lock);
+        return finish(&request.store, &request.config, record, found, lock);
     }
 
     let journal = store.journal();
@@ -110,10 +110,10 @@ async fn change(request: &Request, mut record: Record, plan: &Plan, lock: &Lock,
     let after = Cx::new(crate::base::cancel::Cancel::new(), cx.events.clone());
     let listed = provider.list(&site, &after).await;
     let result = match (done, listed) {
-        (Ok(()), Ok(found)) => finish(request, record, &site, found, lock),
+        (Ok(()), Ok(found)) => finish(&request.store, &request.config, record, found, lock),
         (Err(e), Ok(found)) => {
-            record.nodes = node_records(request, &site, found);
-            let _ = write_ssh_files(request, &record, lock).and_then(|()| store.write(&record, lock));
+            // The first failure is the one to tell.
+            let _ = finish(store, &request.config, record, found, lock);
             Err(e.hint("What was made is kept. Run the same command again to go on, or `opsrun deprovision` to remove it."))
         }
         (Err(e), Err(_)) | (Ok(()), Err(e)) => Err(e),
@@ -123,27 +123,37 @@ async fn change(request: &Request, mut record: Record, plan: &Plan, lock: &Lock,
 }
 
 /// Writes down what there is now.
-fn finish(request: &Request, mut record: Record, site: &Site, found: Vec<NodeFound>, lock: &Lock) -> Result<Deployment> {
-    record.nodes = node_records(request, site, found);
-    write_ssh_files(request, &record, lock)?;
-    request.store.write(&record, lock)?;
-    Deployment::from_record(request.store.clone(), record)
+pub(super) fn finish(
+    store: &Store,
+    config: &Config,
+    mut record: Record,
+    found: Vec<NodeFound>,
+    lock: &Lock,
+) -> Result<Deployment> {
+    record.nodes = node_records(config, &site(store, &record, config), found);
+    let dir = store.dir();
+    let before = std::fs::read_to_string(dir.join("known_hosts")).unwrap_or_default();
+    store.write_file("known_hosts", &ssh_files::known_hosts(&before, &record.nodes), lock)?;
+    store.write_file("ssh_config", &ssh_files::ssh_config(&record.name, dir, &record.nodes), lock)?;
+    store.write_file("inventory", &ssh_files::inventory(&record.name, dir, &record.nodes), lock)?;
+    store.write(&record, lock)?;
+    Deployment::from_record(store.clone(), record)
 }
 
 /// The nodes in the config's order, each with an endpoint that follows the config's word on keys and host keys.
-fn node_records(request: &Request, site: &Site, mut found: Vec<NodeFound>) -> Vec<NodeRecord> {
+fn node_records(config: &Config, site: &Site, mut found: Vec<NodeFound>) -> Vec<NodeRecord> {
     let rank = |f: &NodeFound| {
-        let group = request.config.groups.iter().position(|g| g.name == f.spec.group).unwrap_or(usize::MAX);
+        let group = config.groups.iter().position(|g| g.name == f.spec.group).unwrap_or(usize::MAX);
         (group, f.spec.group.clone(), f.spec.index)
     };
     found.sort_by_key(rank);
     found
         .into_iter()
         .map(|NodeFound { spec, mut endpoint, host_keys, .. }| {
-            let config = &request.config;
             endpoint.name.clone_from(&spec.name);
             if let Some(key) = &config.private_key_path {
                 endpoint.keys = vec![key.clone()];
+                endpoint.agent = false;
             } else if endpoint.keys.is_empty() && site.private_key.exists() {
                 endpoint.keys = vec![site.private_key.clone()];
             }
@@ -160,14 +170,6 @@ fn node_records(request: &Request, site: &Site, mut found: Vec<NodeFound>) -> Ve
             NodeRecord { name: spec.name, group: spec.group, index: spec.index, endpoint, host_keys }
         })
         .collect()
-}
-
-fn write_ssh_files(request: &Request, record: &Record, lock: &Lock) -> Result<()> {
-    let (store, dir) = (&request.store, request.store.dir());
-    let before = std::fs::read_to_string(dir.join("known_hosts")).unwrap_or_default();
-    store.write_file("known_hosts", &ssh_files::known_hosts(&before, &record.nodes), lock)?;
-    store.write_file("ssh_config", &ssh_files::ssh_config(&record.name, dir, &record.nodes), lock)?;
-    store.write_file("inventory", &ssh_files::inventory(&record.name, dir, &record.nodes), lock)
 }
 
 fn deployment_yml(request: &Request, record: &Record) -> Result<String> {

@@ -21,7 +21,7 @@ pub use destroy::destroy;
 pub use plan::{Action, NodeChange, Plan, plan};
 pub use registry::provider_for;
 pub use request::Request;
-pub use status::{NodeState, NodeStatusLine, Status, Summary, list, status};
+pub use status::{GroupCount, NodeState, NodeStatusLine, Status, Summary, list, status};
 pub use wait::Reach;
 pub use wake::open_awake;
 

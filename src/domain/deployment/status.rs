@@ -106,6 +106,13 @@ pub(super) async fn status_with(deployment: &Deployment, provider: &dyn Provider
     })
 }
 
+/// How many nodes a group has.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct GroupCount {
+    pub name: String,
+    pub count: usize,
+}
+
 /// One line of a list of deployments, from its folder alone.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct Summary {
@@ -114,7 +121,7 @@ pub struct Summary {
     pub provider: Option<String>,
     pub created: Option<Timestamp>,
     /// Nodes of each group, in the config's order.
-    pub groups: Vec<(String, usize)>,
+    pub groups: Vec<GroupCount>,
     pub nodes: usize,
     pub dir: PathBuf,
     /// What is wrong with its folder, if something is.
@@ -133,11 +140,11 @@ pub fn list(project: &Project) -> Result<Vec<Summary>> {
             Err(e) => blank(e.message().to_owned()),
             Ok(None) => blank("it was never finished".to_owned()),
             Ok(Some(record)) => {
-                let mut groups: Vec<(String, usize)> = Vec::new();
+                let mut groups: Vec<GroupCount> = Vec::new();
                 for node in &record.nodes {
-                    match groups.iter_mut().find(|(group, _)| *group == node.group) {
-                        Some((_, count)) => *count += 1,
-                        None => groups.push((node.group.clone(), 1)),
+                    match groups.iter_mut().find(|g| g.name == node.group) {
+                        Some(group) => group.count += 1,
+                        None => groups.push(GroupCount { name: node.group.clone(), count: 1 }),
                     }
                 }
                 Summary {

@@ -1,31 +1,66 @@
 //! Opening a deployment for use: nodes that died with this machine, or whose supervisor was killed, are brought back first.
 
+use super::apply::finish;
 use super::{Deployment, provider_of, site};
-use crate::base::error::{Result, ResultExt};
+use crate::base::error::{Kind, Result, ResultExt};
 use crate::base::event::Cx;
 use crate::base::project::Project;
-use crate::transport::provider::{NodeSpec, NodeStatus, Provider};
+use crate::transport::provider::{NodeFound, NodeStatus, Provider};
+use std::time::{Duration, Instant};
+
+/// How long to wait for another process that is changing the deployment: most likely it brings the nodes back, too.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Opens the deployment and makes sure that nodes which are processes of this machine are up.
 pub async fn open_awake(project: &Project, name: &str, cx: &Cx) -> Result<Deployment> {
     let deployment = Deployment::open(project, name)?;
     let provider = provider_of(&deployment.record)?;
-    if provider.runs_here() {
-        wake(&deployment, &*provider, cx).await.context(|| format!("bringing back the nodes of deployment {name}"))?;
+    if !provider.runs_here() {
+        return Ok(deployment);
     }
-    Ok(deployment)
+    let start = Instant::now();
+    loop {
+        let deployment = Deployment::open(project, name)?;
+        if !asleep(&list(&deployment, &*provider, cx).await?) {
+            return Ok(deployment);
+        }
+        match wake(&deployment, &*provider, cx).await {
+            Err(e) if e.kind() == Kind::Locked && start.elapsed() < PATIENCE => {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                cx.cancel.check()?;
+            }
+            other => return other.context(|| format!("bringing back the nodes of deployment {name}")),
+        }
+    }
 }
 
-async fn wake(deployment: &Deployment, provider: &dyn Provider, cx: &Cx) -> Result<()> {
-    let site = site(&deployment.store, &deployment.record, &deployment.config);
-    let found = provider.list(&site, cx).await?;
-    let asleep: Vec<NodeSpec> = found.into_iter().filter(|n| n.status == NodeStatus::Stopped).map(|n| n.spec).collect();
-    if asleep.is_empty() {
-        return Ok(());
+fn asleep(found: &[NodeFound]) -> bool {
+    found.iter().any(|n| n.status == NodeStatus::Stopped)
+}
+
+async fn list(deployment: &Deployment, provider: &dyn Provider, cx: &Cx) -> Result<Vec<NodeFound>> {
+    provider.list(&site(&deployment.store, &deployment.record, &deployment.config), cx).await
+}
+
+/// Starts what is down. Under the lock: a deployment that is being removed must not come back.
+async fn wake(deployment: &Deployment, provider: &dyn Provider, cx: &Cx) -> Result<Deployment> {
+    let store = &deployment.store;
+    let lock = store.lock(&format!("opsrun, bringing back the nodes of {}", deployment.name()))?;
+    let (Some(lock), Some(record)) = (lock, store.read()?) else {
+        return Err(crate::transport::state::not_found(store.dir().parent().unwrap_or(store.dir()), deployment.name()));
+    };
+    let deployment = Deployment::from_record(store.clone(), record)?;
+    let site = site(store, &deployment.record, &deployment.config);
+    let down = provider.list(&site, cx).await?.into_iter().filter(|n| n.status == NodeStatus::Stopped);
+    let specs: Vec<_> = down.map(|n| n.spec).collect();
+    if !specs.is_empty() {
+        cx.events.warn(format!(
+            "the nodes of deployment {} were down (their supervisor had ended): starting them again; what ran on them is gone",
+            deployment.name()
+        ));
+        provider.create(&site, &specs, cx).await?;
     }
-    cx.events.warn(format!(
-        "the nodes of deployment {} were down (their supervisor had ended): starting them again; what ran on them is gone",
-        deployment.name()
-    ));
-    provider.create(&site, &asleep, cx).await.map(drop)
+    // They may have come back at another port.
+    let found = provider.list(&site, cx).await?;
+    finish(store, &deployment.config, deployment.record, found, &lock)
 }

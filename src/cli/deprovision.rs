@@ -1,0 +1,59 @@
+//! `opsrun deprovision NAME`: removes a deployment, and proves that nothing is left.
+
+use super::App;
+use super::provision::declined;
+use crate::base::error::Result;
+use crate::base::suggest;
+use crate::domain::deployment::{self, Deployment};
+
+/// Remove a deployment: its nodes, all that runs on them, and its folder
+///
+/// Interrupted, it goes on when run again. A deployment that does not exist is fine: there is nothing to remove.
+#[derive(clap::Args, Debug)]
+#[command(after_help = "\
+Examples:
+  opsrun deprovision 4504
+  opsrun deprovision 4504 --yes           without asking; needed where there is no terminal")]
+pub struct Args {
+    /// The deployment
+    #[arg(value_name = "NAME")]
+    name: String,
+    /// Do not ask
+    #[arg(short, long)]
+    yes: bool,
+}
+
+pub fn run(args: &Args, app: &App) -> Result<()> {
+    if !args.yes && Deployment::exists(&app.project, &args.name) {
+        ask(args, app)?;
+    }
+    match app.block_on(deployment::destroy(&app.project, &args.name, &app.cx))? {
+        Some(nodes) => app.ui.note(&format!("deployment {} is removed ({} nodes)", args.name, nodes.len())),
+        None => app.ui.note(&nothing(args, app)),
+    }
+    Ok(())
+}
+
+fn ask(args: &Args, app: &App) -> Result<()> {
+    let style = app.ui.err_style();
+    // A folder that cannot be read is no reason not to ask.
+    let what = match Deployment::open(&app.project, &args.name) {
+        Ok(deployment) => {
+            let names = deployment.nodes().names();
+            let runs = deployment.runs().len();
+            format!("{} nodes ({}) and the results of {runs} runs", names.len(), names.join(", "))
+        }
+        Err(e) => format!("everything of it ({})", e.message()),
+    };
+    app.ui.note(&style.red(&format!("This removes {what} of deployment {}. It cannot be undone.", args.name)));
+    let question = format!("Remove deployment {}?", args.name);
+    if app.ui.confirm(&question, "--yes")? { Ok(()) } else { Err(declined()) }
+}
+
+/// There is no such deployment; perhaps another was meant.
+fn nothing(args: &Args, app: &App) -> String {
+    let names: Vec<String> = deployment::list(&app.project).unwrap_or_default().into_iter().map(|s| s.name).collect();
+    let near = suggest::nearest(&args.name, names.iter().map(String::as_str));
+    let meant = near.map(|n| format!(" (there is one called {n})")).unwrap_or_default();
+    format!("there is no deployment {}: nothing to remove{meant}", args.name)
+}

@@ -1,0 +1,78 @@
+//! `opsrun provision NAME FILES…`: makes a deployment what its config says.
+
+use super::App;
+use super::plan::{render, summary};
+use crate::base::error::{Error, Kind, Result};
+use crate::domain::deployment::{self, Plan, Request, Wait};
+use std::path::PathBuf;
+
+/// Make a deployment what its config says: shows the plan, asks, applies it
+///
+/// Config files are merged, in whatever order they come; a key that two of them set differently is an error. Without
+/// any, those of the last provision are read again. Done again after an edit, or after an interruption, only what
+/// differs is changed.
+#[derive(clap::Args, Debug)]
+#[command(after_help = "\
+Examples:
+  opsrun provision 4504 configs/local.yml
+  opsrun provision 4504 configs/credentials.yml configs/4504.yml --yes
+  opsrun provision 4504                   with the files of the last time, edited since
+  opsrun provision 4504 --no-wait --yes   return when the machines are asked for, contact none of them
+
+Without a terminal to ask on, changes need --yes. Nothing to change needs no answer.
+--json prints the deployment as `opsrun status --json` does, when all is done.")]
+pub struct Args {
+    /// The deployment: letters, digits, `.`, `_` and `-`
+    #[arg(value_name = "NAME")]
+    name: String,
+    /// Config files
+    #[arg(value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// Do not ask
+    #[arg(short, long)]
+    yes: bool,
+    /// Return when the nodes are asked for, without waiting until they answer
+    #[arg(long)]
+    no_wait: bool,
+    /// Print the deployment as JSON when done
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn run(args: &Args, app: &App) -> Result<()> {
+    let request = Request::new(&app.project, &args.name, &args.files)?;
+    let plan = app.block_on(deployment::plan(&request, &app.cx))?;
+    app.ui.note(render(&plan, app.ui.err_style()).trim_end());
+    ask(args, &plan, app)?;
+    let client = app.client();
+    let wait = if args.no_wait { Wait::No } else { Wait::UntilAllAnswer(&client) };
+    let made = app.block_on(deployment::apply(&request, &plan, wait, &app.cx))?;
+    if args.json {
+        let status = app.block_on(deployment::status(&app.project, &args.name, &app.cx)).map_err(Error::begun)?;
+        return app.ui.json(&status);
+    }
+    if !plan.is_empty() {
+        let ready = if args.no_wait { "asked for" } else { "ready" };
+        app.ui.note(&format!("deployment {} is {ready}: {} nodes ({})", made.name(), made.nodes().len(), summary(&plan)));
+    }
+    Ok(())
+}
+
+/// Asks whether to go on, unless nothing would change or the answer was given beforehand.
+fn ask(args: &Args, plan: &Plan, app: &App) -> Result<()> {
+    if args.yes || plan.is_empty() {
+        return Ok(());
+    }
+    let lost: Vec<&str> = plan.changes.iter().filter(|c| c.action.destroys()).map(|c| c.node.as_str()).collect();
+    let question = if lost.is_empty() {
+        format!("Change deployment {}?", plan.name)
+    } else {
+        format!("Remove {} from deployment {}, with everything on it?", lost.join(", "), plan.name)
+    };
+    if app.ui.confirm(&question, "--yes")? { Ok(()) } else { Err(declined()) }
+}
+
+/// The user said no.
+pub fn declined() -> Error {
+    Error::new(Kind::Cancelled, "nothing was changed")
+}

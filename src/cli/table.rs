@@ -1,0 +1,40 @@
+//! Columns of text, as wide as they need to be.
+
+/// Returns lines with the cells of each column aligned. Trailing blanks are left out.
+pub fn columns(rows: &[Vec<String>]) -> String {
+    let count = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |column: usize| rows.iter().filter_map(|r| r.get(column)).map(|c| c.chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..count).map(width).collect();
+    let line = |row: &Vec<String>| {
+        let cells: Vec<String> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+        format!("{}\n", cells.join("  ").trim_end())
+    };
+    rows.iter().map(line).collect()
+}
+
+/// Returns one row from anything that reads as text.
+pub fn row<const N: usize>(cells: [&str; N]) -> Vec<String> {
+    cells.map(str::to_owned).into()
+}
+
+/// Returns how long ago something was, roughly: `5 m`, `3 h`, `2 d`.
+pub fn age(since: jiff::Timestamp) -> String {
+    let seconds = jiff::Timestamp::now().duration_since(since).as_secs().max(0);
+    match seconds {
+        0..120 => format!("{seconds} s"),
+        120..7_200 => format!("{} m", seconds / 60),
+        7_200..172_800 => format!("{} h", seconds / 3_600),
+        _ => format!("{} d", seconds / 86_400),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cells_align() {
+        let rows = [row(["NAME", "STATUS"]), row(["server-0", "running"]), row(["x", ""])];
+        assert_eq!(columns(&rows), "NAME      STATUS\nserver-0  running\nx\n");
+    }
+}
