@@ -2,7 +2,10 @@
 
 use super::App;
 use crate::base::error::{Error, Result};
+use crate::base::event::Cx;
 use crate::base::secret::Secret;
+use crate::domain::deployment::Deployment;
+use crate::domain::runs::RunFolder;
 use crate::script::run::{self, Ended};
 use crate::script::{Host, HostSettings};
 use std::path::{Path, PathBuf};
@@ -23,22 +26,48 @@ pub struct Args {
 
 pub fn run(args: Args, app: &App) -> Result<()> {
     let wants_help = args.words.iter().take_while(|w| *w != "--").any(|w| w == "--help" || w == "-h");
-    let host = host(app, &args.script, args.words, None);
     if wants_help {
-        app.ui.data(&run::help(&host, &args.script)?);
+        app.ui.data(&run::help(&host(app, &args.script, args.words, None), &args.script)?);
         return Ok(());
     }
     app.catch_signals();
-    match run::run_file(&host, &args.script)? {
+    let run_name = run_name(&args.script);
+    let folder = run_folder(app, &args, &run_name)?;
+    let events = match &folder {
+        Some(folder) => folder.logged(app.cx.events.clone())?,
+        None => app.cx.events.clone(),
+    };
+    let host = host_with(app, args.words, None, Cx::new(app.cx.cancel.clone(), events), run_name);
+    let ended = run::run_file(&host, &args.script);
+    if let Some(folder) = folder {
+        folder.end(&ended)?;
+    }
+    match ended? {
         Ended::Through | Ended::Exit(0) => Ok(()),
         Ended::Exit(code) => Err(Error::exit(code)),
     }
 }
 
+/// The folder for the log of this run, when the first word names a deployment.
+fn run_folder(app: &App, args: &Args, run_name: &str) -> Result<Option<RunFolder>> {
+    let Some(name) = args.words.first().filter(|n| Deployment::exists(&app.project, n) && args.script.is_file()) else {
+        return Ok(None);
+    };
+    let deployment = Deployment::open(&app.project, name)?;
+    RunFolder::begin(&deployment, run_name, &args.script, &args.words[1..]).map(Some)
+}
+
+fn run_name(script: &Path) -> String {
+    let name = script.file_stem().unwrap_or_default().to_string_lossy();
+    format!("{}-{name}", jiff::Timestamp::now().strftime("%Y%m%dT%H%M%S%3fZ"))
+}
+
 /// The host of a script that runs for this command line.
 pub fn host(app: &App, script: &Path, words: Vec<String>, deployment: Option<String>) -> Arc<Host> {
-    let name = script.file_stem().unwrap_or_default().to_string_lossy();
-    let run_name = format!("{}-{name}", jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ"));
+    host_with(app, words, deployment, app.cx.clone(), run_name(script))
+}
+
+fn host_with(app: &App, words: Vec<String>, deployment: Option<String>, cx: Cx, run_name: String) -> Arc<Host> {
     let ui = app.ui.clone();
     let ask = move |name: &str| {
         if !ui.is_interactive() {
@@ -49,7 +78,7 @@ pub fn host(app: &App, script: &Path, words: Vec<String>, deployment: Option<Str
     };
     Host::new(HostSettings {
         project: app.project.clone(),
-        cx: app.cx.clone(),
+        cx,
         handle: app.handle(),
         words,
         deployment,

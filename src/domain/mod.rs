@@ -6,4 +6,5 @@ pub mod fleet;
 pub mod hdr;
 pub mod job;
 pub mod node;
+pub mod runs;
 pub mod yaml_edit;

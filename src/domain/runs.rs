@@ -1,0 +1,130 @@
+//! What a script run leaves in its deployment's folder: `runs/<time>-<script>/log.txt` and `manifest.json`.
+
+use super::deployment::Deployment;
+use crate::base::error::{Error, IoResultExt, Result};
+use crate::base::event::{Event, Events, Level, Listener, Stream};
+use crate::base::secret;
+use crate::transport::state::atomic;
+use jiff::Timestamp;
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+/// Who ran what, on which nodes, and how it ended.
+#[derive(Clone, Debug, Serialize)]
+struct Manifest {
+    schema: u32,
+    opsrun: &'static str,
+    script: PathBuf,
+    script_sha256: String,
+    args: Vec<String>,
+    deployment: String,
+    uuid: String,
+    nodes: Vec<ManifestNode>,
+    started: Timestamp,
+    ended: Option<Timestamp>,
+    /// `running`, `done`, `failed`, `interrupted`; `running` in a folder nobody writes to means that opsrun was killed.
+    outcome: &'static str,
+    error: Option<String>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct ManifestNode {
+    name: String,
+    address: String,
+}
+
+/// The folder of one script run.
+#[derive(Debug)]
+pub struct RunFolder {
+    dir: PathBuf,
+    manifest: Manifest,
+}
+
+impl RunFolder {
+    /// Makes the folder, with a manifest that says the run has begun.
+    pub fn begin(deployment: &Deployment, run_name: &str, script: &Path, args: &[String]) -> Result<Self> {
+        let dir = deployment.dir().join("runs").join(run_name);
+        std::fs::create_dir_all(&dir).at("make", &dir)?;
+        let text = std::fs::read(script).at("read", script)?;
+        let digest = Sha256::digest(&text);
+        let manifest = Manifest {
+            schema: 1,
+            opsrun: env!("CARGO_PKG_VERSION"),
+            script: std::path::absolute(script).unwrap_or_else(|_| script.to_owned()),
+            script_sha256: digest.iter().map(|b| format!("{b:02x}")).collect(),
+            args: args.iter().map(|a| secret::mask(a).into_owned()).collect(),
+            deployment: deployment.name().to_owned(),
+            uuid: deployment.uuid().to_string(),
+            nodes: deployment
+                .nodes()
+                .iter()
+                .map(|n| ManifestNode { name: n.name.clone(), address: n.endpoint.address() })
+                .collect(),
+            started: Timestamp::now(),
+            ended: None,
+            outcome: "running",
+            error: None,
+        };
+        let folder = Self { dir, manifest };
+        folder.save()?;
+        Ok(folder)
+    }
+
+    /// Events that go to `onward` and, as text, to the folder's log.
+    pub fn logged(&self, onward: Events) -> Result<Events> {
+        let path = self.dir.join("log.txt");
+        let file = File::create(&path).at("make", &path)?;
+        Ok(Events::new(Log { file: Mutex::new(file), onward }))
+    }
+
+    /// Writes down how the run ended. A run that removed its own deployment leaves nothing, and that is fine.
+    pub fn end<T>(mut self, outcome: &Result<T>) -> Result<()> {
+        if !self.dir.is_dir() {
+            return Ok(());
+        }
+        self.manifest.ended = Some(Timestamp::now());
+        self.manifest.outcome = match outcome {
+            Ok(_) => "done",
+            Err(e) if e.is_cancelled() => "interrupted",
+            Err(_) => "failed",
+        };
+        self.manifest.error = outcome.as_ref().err().map(|e| secret::mask(&e.to_string()).into_owned());
+        self.save()
+    }
+
+    fn save(&self) -> Result<()> {
+        let text = serde_json::to_vec_pretty(&self.manifest).map_err(|e| Error::internal(format!("manifest: {e}")))?;
+        atomic::write(&self.dir.join("manifest.json"), &text, 0o644)
+    }
+}
+
+/// Passes events on and keeps those with text.
+struct Log {
+    file: Mutex<File>,
+    onward: Events,
+}
+
+impl Listener for Log {
+    fn event(&self, event: Event) {
+        let line = match &event {
+            Event::Line { node, stream, text } => {
+                let mark = if *stream == Stream::Stderr { "!" } else { "|" };
+                Some(format!("{node} {mark} {text}"))
+            }
+            Event::Print { text } => Some(text.clone()),
+            Event::Note { level: Level::Warn, text } => Some(format!("warning: {text}")),
+            Event::Note { text, .. } => Some(text.clone()),
+            Event::Begin { label, .. } => Some(format!("… {label}")),
+            _ => None,
+        };
+        if let (Some(line), Ok(mut file)) = (line, self.file.lock()) {
+            // A log that cannot be written (disk full) must not end an experiment.
+            let _ = writeln!(file, "{} {}", Timestamp::now().strftime("%H:%M:%S%.3f"), secret::mask(&line));
+        }
+        self.onward.send(event);
+    }
+}
