@@ -143,3 +143,56 @@ async fn files_are_written_read_and_put() {
     let error = client.put(&endpoint, &dir.path().join("nothing"), "x", &PutOptions::default(), &cx).await.unwrap_err();
     assert_eq!(error.kind(), Kind::NotFound);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ports_are_dialed_and_forwarded() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let sshd = Sshd::start();
+    let (client, endpoint, cx) = (client(), sshd.endpoint(), Cx::quiet());
+    let echo = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = echo.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = echo.accept().await {
+            tokio::spawn(async move {
+                let (mut r, mut w) = stream.split();
+                let _ = tokio::io::copy(&mut r, &mut w).await;
+            });
+        }
+    });
+    let content: Vec<u8> = (0..=255_u8).cycle().take(5_000_000).collect();
+    let through = async |mut stream: tokio::net::TcpStream| {
+        let (mut r, mut w) = stream.split();
+        let mut back = Vec::new();
+        let (sent, read) = tokio::join!(
+            async {
+                w.write_all(&content).await?;
+                w.shutdown().await
+            },
+            r.read_to_end(&mut back)
+        );
+        sent.unwrap();
+        read.unwrap();
+        assert!(back == content, "{} bytes", back.len());
+    };
+    let forward = client.forward(&endpoint, "127.0.0.1", port, &cx).await.unwrap();
+    let connect = || tokio::net::TcpStream::connect(("127.0.0.1", forward.local_port));
+    let (a, b) = (connect().await.unwrap(), connect().await.unwrap());
+    tokio::join!(through(a), through(b));
+    // One that is not read from must not hold up commands.
+    let mut stalled = connect().await.unwrap();
+    let _ = tokio::time::timeout(Duration::from_millis(300), async { while stalled.write_all(&content).await.is_ok() {} }).await;
+    let start = Instant::now();
+    client.run(&endpoint, &Command::new("true"), false, &cx).await.unwrap();
+    assert!(start.elapsed() < Duration::from_secs(3));
+    let local_port = forward.local_port;
+    drop(forward);
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert!(tokio::net::TcpStream::connect(("127.0.0.1", local_port)).await.is_err());
+    let mut tunnel = client.dial(&endpoint, "127.0.0.1", port, &cx).await.unwrap();
+    tunnel.write_all(b"hello").await.unwrap();
+    let mut back = [0; 5];
+    tunnel.read_exact(&mut back).await.unwrap();
+    assert_eq!(&back, b"hello");
+    let error = client.dial(&endpoint, "127.0.0.1", sshd::free_port(), &cx).await.err().unwrap();
+    assert!(error.kind() == Kind::Connection && error.message().contains("refused"), "{error}");
+}

@@ -4,10 +4,12 @@ mod auth;
 mod connect;
 mod ending;
 mod exec;
+mod forward;
 mod hostkeys;
 mod keys;
 mod pool;
 mod proxy;
+mod shell;
 mod transfer;
 
 use crate::base::command::{Command, Output};
@@ -22,7 +24,9 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::task::TaskTracker;
 
+pub use forward::{Forward, Tunnel};
 pub use keys::AskPassphrase;
+pub use shell::{Pipes, Terminal};
 pub use transfer::{GetOptions, PutOptions};
 
 /// How a client behaves towards all its hosts.
