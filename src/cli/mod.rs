@@ -11,6 +11,7 @@ pub mod provision;
 pub mod run;
 pub mod status;
 mod table;
+pub mod hdr;
 
 pub use app::App;
 
@@ -66,6 +67,7 @@ pub enum Command {
     Deprovision(deprovision::Args),
     Exec(exec::Args),
     Run(run::Args),
+    Hdr(hdr::Args),
     Completions(completions::Args),
 }
 
@@ -80,6 +82,7 @@ impl Command {
             Self::Deprovision(args) => deprovision::run(&args, app),
             Self::Exec(args) => exec::run(args, app),
             Self::Run(args) => run::run(args, app),
+            Self::Hdr(args) => hdr::run(args, app),
             Self::Completions(args) => completions::run(&args, app),
         }
     }

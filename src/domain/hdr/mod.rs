@@ -157,8 +157,8 @@ fn add_file(path: &Path, selection: &Selection, tags: &mut Vec<Tag>, seen: &mut 
     if kept {
         return Ok(());
     }
-    let long = units::format_duration(Duration::try_from_secs_f64(end - begin).unwrap_or_default());
-    Err(Error::usage(format!("trimming leaves nothing of {}: it is {long} long", path.display()))
+    let length = units::format_duration(Duration::try_from_secs_f64(end - begin).unwrap_or_default());
+    Err(Error::usage(format!("trimming leaves nothing of {}: it is {length} long", path.display()))
         .hint("Intervals are kept only whole: trim less, or log shorter intervals."))
 }
 

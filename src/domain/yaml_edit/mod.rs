@@ -61,6 +61,18 @@ fn is_emptied(expected: &model::Model, found: &model::Model) -> bool {
     nothing && empty
 }
 
+/// A value as a YAML document of its own, in block style, safe for readers of YAML 1.1 and 1.2.
+pub fn to_yaml(value: &Value) -> String {
+    let lines = match render::inline(value, None) {
+        Some(text) => vec![text],
+        None => match render::block(value) {
+            block if block.header.is_empty() => block.lines,
+            block => std::iter::once(block.header).chain(block.lines.iter().map(|l| render::indented(l, "  "))).collect(),
+        },
+    };
+    lines.join("\n") + "\n"
+}
+
 /// One edit on text.
 fn apply(text: String, path: &Path, value: Option<&Value>) -> Result<String> {
     let document = tree::parse(&text)?;

@@ -250,6 +250,17 @@ fn says_what_does_not_fit_and_where() {
     assert!(fails("a: &x {y: 5}\nb: *x\n", "b.y").contains("is an alias"));
 }
 
+#[test]
+fn whole_documents_are_written_too() {
+    assert_eq!(
+        to_yaml(&json!({"a": [1, {"b": "x"}], "c": {}, "t": "l1\nl2\n"})),
+        "a:\n  - 1\n  - b: x\nc: {}\nt: |\n  l1\n  l2\n"
+    );
+    assert_eq!(to_yaml(&json!("yes")), "'yes'\n");
+    assert_eq!(to_yaml(&json!("l1\nl2")), "|-\n  l1\n  l2\n");
+    assert_eq!(to_yaml(&json!([])), "[]\n");
+}
+
 mod random {
     use super::*;
     use proptest::prelude::*;
@@ -309,6 +320,15 @@ mod random {
                     Err(e) => prop_assert!(!e.message().contains("safely"), "{} in {:?}", e, text),
                 }
             }
+        }
+
+        #[test]
+        fn written_documents_mean_the_value(value in value()) {
+            let text = to_yaml(&value);
+            let document = tree::parse(&text).unwrap();
+            prop_assert!(model::is(&model::of(&document).unwrap(), &value), "{:?}", text);
+            let read: Value = serde_saphyr::from_str(&text).unwrap();
+            prop_assert_eq!(read, value, "{:?}", text);
         }
 
         #[test]
