@@ -106,7 +106,7 @@ fn ratio(first: f64, second: f64) -> Option<f64> {
 fn number(value: Option<f64>) -> String {
     match value {
         None => "-".to_owned(),
-        Some(v) if v == v.trunc() && v.abs() < 1e15 => format!("{v:.0}"),
+        Some(v) if v.fract().abs() < f64::EPSILON && v.abs() < 1e15 => format!("{v:.0}"),
         Some(v) if v.abs() >= 100.0 => format!("{v:.1}"),
         Some(v) => format!("{v:.3}"),
     }

@@ -67,7 +67,11 @@ fn explain(name: &str, text: &str, vars: &Value, error: &minijinja::Error) -> Er
     let mut hint = None;
     match error.kind() {
         ErrorKind::UndefinedError => {
-            let expression = range.map_or("", |(_, e)| e.trim());
+            let expression = range.map_or("", |(r, e)| match text[..r.start].trim_end().strip_suffix('|') {
+                // A filter was given nothing: what stands before it is meant.
+                Some(before) => last_path(before),
+                None => e.trim(),
+            });
             (said, hint) = undefined(expression, vars);
         }
         ErrorKind::UnknownFilter => {
@@ -81,6 +85,13 @@ fn explain(name: &str, text: &str, vars: &Value, error: &minijinja::Error) -> Er
         Some(hint) => out.hint(hint),
         None => out,
     }
+}
+
+/// The `a.b.c` that this text ends with.
+fn last_path(text: &str) -> &str {
+    let text = text.trim_end();
+    let start = text.rfind(|c: char| !(c.is_alphanumeric() || c == '_' || c == '.'));
+    start.map_or(text, |at| &text[at + text[at..].chars().next().map_or(0, char::len_utf8)..])
 }
 
 /// What is missing of `a.b.c`, and the nearest name there is in its place.
