@@ -4,6 +4,7 @@ pub mod app;
 pub mod completions;
 pub mod deprovision;
 pub mod exec;
+pub mod hdr;
 pub mod inventory;
 pub mod ls;
 pub mod plan;
@@ -11,7 +12,6 @@ pub mod provision;
 pub mod run;
 pub mod status;
 mod table;
-pub mod hdr;
 
 pub use app::App;
 
