@@ -1,8 +1,10 @@
 //! The command line: one file per command, each with its arguments and what it does.
 
 pub mod app;
+pub mod check;
 pub mod completions;
 pub mod deprovision;
+pub mod doc;
 pub mod exec;
 pub mod hdr;
 pub mod inventory;
@@ -68,6 +70,8 @@ pub enum Command {
     Exec(exec::Args),
     Run(run::Args),
     Hdr(hdr::Args),
+    Check(check::Args),
+    Doc(doc::Args),
     Completions(completions::Args),
 }
 
@@ -83,6 +87,8 @@ impl Command {
             Self::Exec(args) => exec::run(args, app),
             Self::Run(args) => run::run(args, app),
             Self::Hdr(args) => hdr::run(args, app),
+            Self::Check(args) => check::run(&args, app),
+            Self::Doc(args) => doc::run(&args, app),
             Self::Completions(args) => completions::run(&args, app),
         }
     }

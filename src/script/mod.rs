@@ -2,6 +2,7 @@
 
 pub mod api;
 pub mod callback;
+pub mod check;
 pub mod convert;
 pub mod diagnostics;
 pub mod engine;
@@ -10,6 +11,7 @@ pub mod object;
 pub mod options;
 pub mod parallel;
 pub mod params;
+pub mod reference;
 pub mod resolver;
 pub mod run;
 pub mod signatures;

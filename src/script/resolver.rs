@@ -130,7 +130,8 @@ pub fn find(project: &Path, importer: &str, path: &str) -> Result<Found, Error> 
             return read(&canonical);
         }
     }
-    let mut looked: Vec<String> = places.iter().map(|p| normal(p)).collect();
+    let cwd = std::env::current_dir().unwrap_or_default();
+    let mut looked: Vec<String> = places.iter().map(|p| normal(p.strip_prefix(&cwd).unwrap_or(p))).collect();
     looked.dedup();
     let mut error =
         Error::new(Kind::Script, format!("there is no module \"{path}\"")).hint(format!("Looked for {}.", looked.join(" and ")));

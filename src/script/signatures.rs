@@ -91,7 +91,16 @@ impl Signatures {
     }
 
     pub fn read(engine: &Engine) -> Self {
-        let meta = engine.gen_fn_metadata_to_json(true).ok().and_then(|json| serde_json::from_str::<Meta>(&json).ok());
+        Self::from_engine(engine, true)
+    }
+
+    /// Without the language's own functions.
+    pub fn read_own(engine: &Engine) -> Self {
+        Self::from_engine(engine, false)
+    }
+
+    fn from_engine(engine: &Engine, with_language: bool) -> Self {
+        let meta = engine.gen_fn_metadata_to_json(with_language).ok().and_then(|json| serde_json::from_str::<Meta>(&json).ok());
         let mut all = Self::default();
         all.collect("", meta.unwrap_or_default());
         all.functions.sort_by(|a, b| (&a.module, &a.name, a.params.len()).cmp(&(&b.module, &b.name, b.params.len())));
@@ -195,6 +204,10 @@ pub fn kind_name(kind: &str) -> String {
         "FnPtr" | "Fn" => "function",
         "Instant" | "timestamp" => "timestamp",
         "ExclusiveRange" | "InclusiveRange" => "range",
+        // Rust's names for types of ours.
+        "NodeSet" => "Nodes",
+        "JobSet" => "Jobs",
+        "Handle" => "Deployment",
         other => other.rsplit("::").next().unwrap_or(other),
     };
     name.to_owned()

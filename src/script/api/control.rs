@@ -27,6 +27,17 @@ pub mod module {
         Ok(())
     }
 
+    // The language has its own for bare numbers, which Ctrl-C would not end.
+    #[rhai_fn(name = "sleep", return_raw)]
+    pub fn sleep_int(seconds: i64) -> ScriptResult<()> {
+        Err(duration(&seconds.into()).map_or_else(Into::into, |_| Error::usage("sleep needs a unit").into()))
+    }
+
+    #[rhai_fn(name = "sleep", return_raw)]
+    pub fn sleep_float(seconds: f64) -> ScriptResult<()> {
+        Err(duration(&seconds.into()).map_or_else(Into::into, |_| Error::usage("sleep needs a unit").into()))
+    }
+
     /// Calls a function until it does not fail, at most so many times, waiting in between; returns its result.
     ///
     /// The last failure is the one you get when all attempts have failed.

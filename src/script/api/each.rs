@@ -1,6 +1,6 @@
 //! A script's own function on each node of a set.
 
-use crate::domain::node::NodeSet;
+use crate::domain::node::NodeSet as Nodes;
 use crate::script::parallel::{self, MAX_PARALLEL};
 use crate::script::{Options, ScriptResult};
 use rhai::plugin::{Dynamic, NativeCallContext, export_module};
@@ -19,7 +19,7 @@ pub mod module {
     /// assert_eq(names, ["server-0", "server-1", "server-2"]);
     /// ```
     #[rhai_fn(return_raw, pure)]
-    pub fn each(context: NativeCallContext, nodes: &mut NodeSet, action: FnPtr) -> ScriptResult<Array> {
+    pub fn each(context: NativeCallContext, nodes: &mut Nodes, action: FnPtr) -> ScriptResult<Array> {
         each_with(context, nodes, action, Map::new())
     }
 
@@ -30,7 +30,7 @@ pub mod module {
     /// deployment().nodes().each(|n| log(n.name), #{ max_parallel: 1 });
     /// ```
     #[rhai_fn(name = "each", return_raw, pure)]
-    pub fn each_with(context: NativeCallContext, nodes: &mut NodeSet, action: FnPtr, options: Map) -> ScriptResult<Array> {
+    pub fn each_with(context: NativeCallContext, nodes: &mut Nodes, action: FnPtr, options: Map) -> ScriptResult<Array> {
         let mut options = Options::new("each", options);
         let max = options.count("max_parallel")?.unwrap_or(MAX_PARALLEL);
         options.finish()?;

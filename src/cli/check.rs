@@ -1,0 +1,54 @@
+//! `opsrun check SCRIPT…`: what is wrong with scripts, without running them.
+
+use super::App;
+use super::run::host;
+use crate::base::error::{Error, Result};
+use crate::script::check;
+use serde_json::json;
+use std::path::{Path, PathBuf};
+
+/// Find mistakes in scripts without running them
+///
+/// Syntax errors, unknown functions, methods, modules and classes, and wrong numbers of arguments, in the scripts and in the
+/// project's modules that they import. Ends with 2 when anything is found.
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    /// Scripts, or folders of scripts
+    #[arg(required = true)]
+    pub scripts: Vec<PathBuf>,
+    /// Print the findings as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+pub fn run(args: &Args, app: &App) -> Result<()> {
+    let host = host(app, Path::new("check"), Vec::new(), None);
+    let scripts: Vec<PathBuf> = args.scripts.iter().flat_map(|s| check::scripts_of(s)).collect();
+    let found = check::check(&host, &scripts)?;
+    if args.json {
+        let findings: Vec<_> = found
+            .iter()
+            .map(|error| {
+                let details = error.details();
+                let place = details.places.first().cloned().unwrap_or_default();
+                json!({
+                    "file": place.file, "line": place.line, "column": place.column,
+                    "message": details.message, "hints": details.hints,
+                })
+            })
+            .collect();
+        app.ui.json(&findings)?;
+    } else {
+        for error in &found {
+            app.ui.error(error);
+        }
+        if found.is_empty() {
+            app.ui.note(&format!(
+                "nothing wrong found in {} {}",
+                scripts.len(),
+                if scripts.len() == 1 { "script" } else { "scripts" }
+            ));
+        }
+    }
+    if found.is_empty() { Ok(()) } else { Err(Error::exit(2)) }
+}
