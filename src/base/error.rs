@@ -103,7 +103,7 @@ impl Kind {
     /// A script that was already running ends with 1 (or 130), whatever the kind.
     pub fn exit_code(self) -> u8 {
         match self {
-            Self::Usage | Self::Config | Self::Script => 2,
+            Self::Usage | Self::Config | Self::Script | Self::NotFound => 2,
             Self::Cancelled => 130,
             _ => 1,
         }
