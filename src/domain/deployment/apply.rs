@@ -3,11 +3,12 @@
 use super::plan::{Action, Plan, compare};
 use super::wait::{Reach, wait_for};
 use super::{Deployment, Request, key_files, site};
+use crate::base::cancel::Cancel;
 use crate::base::endpoint::HostKeyPolicy;
 use crate::base::error::{Error, Kind, Result, ResultExt};
 use crate::base::event::Cx;
 use crate::domain::config::{Config, ProviderKind};
-use crate::transport::provider::{NodeFound, Site};
+use crate::transport::provider::{NodeFound, NodeSpec, Site};
 use crate::transport::state::lock::Lock;
 use crate::transport::state::{NodeRecord, Record, SCHEMA, Store, ssh_files};
 use jiff::Timestamp;
@@ -47,9 +48,7 @@ async fn begin(request: &Request, shown: &Plan, lock: &Lock, cx: &Cx) -> Result<
         Vec::new()
     };
     let plan = compare(request, old.as_ref(), &found)?;
-    if plan.changes != shown.changes || plan.new != shown.new {
-        return Err(changed_meanwhile(shown, &plan));
-    }
+    refuse_surprises(shown, &plan)?;
     let mut record = old.unwrap_or_else(|| Record {
         schema: SCHEMA,
         name: request.name().to_owned(),
@@ -96,21 +95,12 @@ async fn change(request: &Request, record: Record, plan: &Plan, lock: &Lock, cx:
 
     let journal = store.journal();
     let intent = journal.intend("provision", make.iter().map(|s| s.name.clone()).collect(), remove.clone())?;
-    let work = async {
-        if !remove.is_empty() {
-            provider.destroy(&site, &remove, cx).await.context(|| format!("removing {}", remove.join(", ")))?;
-        }
-        if !make.is_empty() {
-            provider.create(&site, &make, cx).await.context(|| format!("creating the nodes of {}", record.name))?;
-        }
-        Ok(())
-    };
-    let done: Result<()> = work.await;
+    let done = carry_out(request, &site, &remove, &make, cx).await;
     // Even after a failure or Ctrl-C the folder must say what there is; so this part cannot be cancelled.
-    let after = Cx::new(crate::base::cancel::Cancel::new(), cx.events.clone());
+    let after = Cx::new(Cancel::new(), cx.events.clone());
     let listed = provider.list(&site, &after).await;
     let result = match (done, listed) {
-        (Ok(()), Ok(found)) => finish(&request.store, &request.config, record, found, lock),
+        (Ok(()), Ok(found)) => finish(store, &request.config, record, found, lock),
         (Err(e), Ok(found)) => {
             // The first failure is the one to tell.
             let _ = finish(store, &request.config, record, found, lock);
@@ -120,6 +110,24 @@ async fn change(request: &Request, record: Record, plan: &Plan, lock: &Lock, cx:
     };
     journal.outcome(intent, &result)?;
     result
+}
+
+async fn carry_out(request: &Request, site: &Site, remove: &[String], make: &[NodeSpec], cx: &Cx) -> Result<()> {
+    let provider = &*request.provider;
+    if !remove.is_empty() {
+        provider.destroy(site, remove, cx).await.context(|| format!("removing {}", remove.join(", ")))?;
+    }
+    if !make.is_empty() {
+        provider.create(site, make, cx).await.context(|| format!("creating the nodes of {}", request.name()))?;
+    }
+    // What appeared since the plan was made is of a command that was cut off: nobody has used it, nobody wants it.
+    let wanted = request.specs();
+    let late: Vec<String> = provider.list(site, cx).await?.into_iter().map(|f| f.spec.name).collect();
+    let late: Vec<String> = late.into_iter().filter(|n| wanted.iter().all(|s| s.name != *n)).collect();
+    if late.is_empty() {
+        return Ok(());
+    }
+    provider.destroy(site, &late, cx).await.context(|| format!("removing {}", late.join(", ")))
 }
 
 /// Writes down what there is now.
@@ -185,19 +193,35 @@ fn deployment_yml(request: &Request, record: &Record) -> Result<String> {
     ))
 }
 
-fn changed_meanwhile(shown: &Plan, now: &Plan) -> Error {
-    let word = |action: Action| serde_json::to_value(action).ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default();
-    let mut differences: Vec<String> = Vec::new();
-    for change in &now.changes {
-        let before = shown.changes.iter().find(|c| c.node == change.node).map(|c| c.action);
-        if before != Some(change.action) {
-            let was = before.map_or_else(|| "not there".to_owned(), word);
-            differences.push(format!("{}: {was}, now {}", change.node, word(change.action)));
-        }
+/// Fails if anything would happen that was not shown. Less than that is fine: a command that was cut off may have left
+/// work to a supervisor, which finishes it in its own time.
+fn refuse_surprises(shown: &Plan, now: &Plan) -> Result<()> {
+    let word = |action: Action| match action {
+        Action::Create => "create",
+        Action::Remove => "remove",
+        Action::Change => "replace",
+        Action::Repair => "bring back",
+        Action::Unchanged => "unchanged",
+    };
+    let differences: Vec<String> = now
+        .changes
+        .iter()
+        .filter_map(|change| {
+            let before = shown.changes.iter().find(|c| c.node == change.node).map(|c| c.action);
+            let expected = match change.action {
+                Action::Unchanged => true,
+                // To make it, whole or from what is there.
+                Action::Create | Action::Repair => matches!(before, Some(Action::Create | Action::Repair)),
+                other => before == Some(other),
+            };
+            let was = before.map_or("not there", word);
+            (!expected).then(|| format!("{}: {was}, now {}", change.node, word(change.action)))
+        })
+        .collect();
+    if differences.is_empty() {
+        return Ok(());
     }
-    let vanished = shown.changes.iter().filter(|c| now.changes.iter().all(|n| n.node != c.node));
-    differences.extend(vanished.map(|c| format!("{}: {}, now gone", c.node, word(c.action))));
-    let what = if differences.is_empty() { String::new() } else { format!(" ({})", differences.join("; ")) };
-    Error::new(Kind::Provider, format!("deployment \"{}\" changed since the plan was shown{what}", now.name))
-        .hint("Nothing was done. Run the command again to see the plan as it is now.")
+    let what = differences.join("; ");
+    Err(Error::new(Kind::Provider, format!("deployment \"{}\" changed since the plan was shown ({what})", now.name))
+        .hint("Nothing was done. Run the command again to see the plan as it is now."))
 }

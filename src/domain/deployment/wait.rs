@@ -10,7 +10,7 @@ use futures::stream::{self, StreamExt};
 use std::time::Duration;
 
 /// How long a node may take to answer after it was made.
-const DEADLINE: Duration = Duration::from_secs(300);
+const DEADLINE: Duration = Duration::from_secs(60);
 /// Connections tried at the same time.
 const AT_ONCE: usize = 128;
 
