@@ -3,6 +3,7 @@
 pub mod base;
 pub mod cli;
 pub mod domain;
+pub mod repl;
 pub mod script;
 pub mod transport;
 pub mod ui;

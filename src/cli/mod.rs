@@ -11,6 +11,7 @@ pub mod inventory;
 pub mod ls;
 pub mod plan;
 pub mod provision;
+pub mod repl;
 pub mod run;
 pub mod status;
 mod table;
@@ -72,6 +73,7 @@ pub enum Command {
     Hdr(hdr::Args),
     Check(check::Args),
     Doc(doc::Args),
+    Repl(repl::Args),
     Completions(completions::Args),
 }
 
@@ -89,6 +91,7 @@ impl Command {
             Self::Hdr(args) => hdr::run(args, app),
             Self::Check(args) => check::run(&args, app),
             Self::Doc(args) => doc::run(&args, app),
+            Self::Repl(args) => repl::run(args, app),
             Self::Completions(args) => completions::run(&args, app),
         }
     }

@@ -5,7 +5,7 @@
 
 use super::convert::ScriptResult;
 use super::host::Host;
-use super::signatures::Signatures;
+use super::signatures::{Signatures, strip};
 use super::sources::rhai_closure_prefix;
 use crate::base::error::{Error, Kind};
 use crate::base::suggest::did_you_mean;
@@ -42,6 +42,8 @@ pub struct Method {
     pub params: Vec<String>,
     /// Only methods of the same module may call it.
     pub private: bool,
+    /// Its `///` lines, without the slashes.
+    pub doc: Vec<String>,
 }
 
 impl Method {
@@ -50,6 +52,7 @@ impl Method {
             name: def.name.to_string(),
             params: def.params.iter().map(ToString::to_string).collect(),
             private: def.access.is_private(),
+            doc: strip(&def.comments.iter().map(ToString::to_string).collect::<Vec<_>>()),
         }
     }
 

@@ -220,7 +220,7 @@ impl Task {
 impl Host {
     /// The end of a script, however it came: tasks are stopped, then the `defer` blocks run, last one first.
     /// An error in one does not keep the others from running; all are told in the error returned.
-    pub(super) fn finish(&self, engine: &Engine) -> Result<()> {
+    pub fn finish(&self, engine: &Engine) -> Result<()> {
         self.stop_tasks();
         let mut failed = Vec::new();
         loop {
