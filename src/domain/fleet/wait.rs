@@ -6,8 +6,10 @@ use crate::base::error::{Error, Kind, Result};
 use crate::base::event::Unit;
 use crate::base::shell::quote;
 use crate::base::units::format_duration;
-use crate::domain::node::NodeSet;
+use crate::domain::node::{Node, NodeSet};
+use std::sync::Arc;
 use std::time::Duration;
+use tokio::time::{Instant, sleep};
 
 /// How long to wait, and how often to look.
 #[derive(Clone, Copy, Debug)]
@@ -26,6 +28,53 @@ impl Default for Wait {
 const GRACE: Duration = Duration::from_secs(10);
 
 impl Fleet {
+    /// Waits until something accepts connections on the port, as seen from each node itself.
+    /// `host` is the address to try there; by default the node's own address, and on machines of their own also localhost.
+    pub async fn wait_port(&self, nodes: &NodeSet, port: u16, host: Option<&str>, wait: Wait) -> Result<()> {
+        let progress = self.cx.events.progress(format!("waiting for port {port}"), nodes.len() as u64, Unit::Items);
+        let progress = Arc::new(progress);
+        let done = self
+            .all(nodes, |fleet, node| {
+                let (host, progress) = (host.map(str::to_owned), progress.clone());
+                async move {
+                    fleet.wait_port_of(&node, port, host.as_deref(), wait).await?;
+                    progress.advance(1);
+                    Ok(())
+                }
+            })
+            .await;
+        done.map(|_| ())
+    }
+
+    async fn wait_port_of(&self, node: &Node, port: u16, host: Option<&str>, wait: Wait) -> Result<()> {
+        let own = node.endpoint.host.as_str();
+        // Local nodes share this machine's localhost: a port there may belong to any of them.
+        let hosts: Vec<&str> = match host {
+            Some(host) => vec![host],
+            None if node.provider == "local" => vec![own],
+            None => vec![own, "localhost"],
+        };
+        let deadline = Instant::now() + wait.timeout;
+        loop {
+            let mut why = String::new();
+            for host in &hosts {
+                match self.cx.cancel.guard(self.client.dial(&node.endpoint, host, port, &self.cx)).await {
+                    Ok(_) => return Ok(()),
+                    Err(error) if error.kind() == Kind::Connection => error.message().clone_into(&mut why),
+                    Err(error) => return Err(error),
+                }
+            }
+            if Instant::now() + wait.interval > deadline {
+                let waited = format_duration(wait.timeout);
+                let message = format!("nothing listens on {}:{port} after {waited}", hosts.join(" or "));
+                return Err(Error::new(Kind::Timeout, message)
+                    .context(format!("waiting for port {port}; the last attempt said: {why}"))
+                    .hint("Look at the log of what should listen there, or wait longer with #{ timeout: \"…\" }."));
+            }
+            self.cx.cancel.guard(async { Ok(sleep(wait.interval).await) }).await?;
+        }
+    }
+
     /// Waits until the path exists on every node.
     pub async fn wait_file(&self, nodes: &NodeSet, path: &str, wait: Wait) -> Result<()> {
         self.poll(nodes, &format!("test -e {}", quote(path)), &format!("file {path}"), wait).await

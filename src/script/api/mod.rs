@@ -12,6 +12,7 @@
 pub mod control;
 pub mod deployment;
 pub mod each;
+pub mod forward;
 pub mod jobs;
 pub mod local;
 pub mod nodes;
@@ -28,7 +29,7 @@ use crate::domain::node::NodeSet;
 use rhai::{Engine, exported_module};
 
 /// The types of ours that scripts know by name; `fn Name.method()` of any other name declares a class.
-pub const TYPES: &[&str] = &["Deployment", "Jobs", "Nodes", "Object", "Secret", "Task"];
+pub const TYPES: &[&str] = &["Deployment", "Forward", "Jobs", "Nodes", "Object", "Secret", "Task"];
 
 /// Registers everything scripts can call without an import.
 pub fn register(engine: &mut Engine) {
@@ -36,6 +37,7 @@ pub fn register(engine: &mut Engine) {
         .register_global_module(exported_module!(control::module).into())
         .register_global_module(exported_module!(deployment::module).into())
         .register_global_module(exported_module!(each::module).into())
+        .register_global_module(exported_module!(forward::module).into())
         .register_global_module(exported_module!(jobs::module).into())
         .register_global_module(exported_module!(local::module).into())
         .register_global_module(exported_module!(nodes::module).into())

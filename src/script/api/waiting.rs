@@ -1,6 +1,6 @@
 //! Waiting for something on nodes.
 
-use crate::base::error::Result;
+use crate::base::error::{Error, Result};
 use crate::domain::fleet::Wait;
 use crate::domain::node::NodeSet;
 use crate::script::{Host, Options, ScriptResult};
@@ -13,6 +13,24 @@ fn wait_options(options: &mut Options) -> Result<Wait> {
         timeout: options.duration("timeout")?.unwrap_or(default.timeout),
         interval: options.duration("interval")?.unwrap_or(default.interval),
     })
+}
+
+/// A port as scripts give it.
+pub fn port_number(port: i64) -> Result<u16> {
+    u16::try_from(port)
+        .ok()
+        .filter(|p| *p > 0)
+        .ok_or_else(|| Error::usage(format!("{port} is no port: ports go from 1 to 65535")))
+}
+
+fn port(context: &NativeCallContext, nodes: &NodeSet, port: i64, options: Map) -> ScriptResult<()> {
+    let host = Host::of(context);
+    let port = port_number(port)?;
+    let mut options = Options::new("wait_port", options);
+    let wait = wait_options(&mut options)?;
+    let address = options.string("host")?;
+    options.finish()?;
+    Ok(host.block_on(host.fleet().wait_port(nodes, port, address.as_deref(), wait))?)
 }
 
 fn path(context: &NativeCallContext, nodes: &NodeSet, path: &str, options: Map) -> ScriptResult<()> {
@@ -35,6 +53,26 @@ fn until(context: &NativeCallContext, nodes: &NodeSet, command: &str, options: M
 #[export_module]
 pub mod module {
     type Nodes = NodeSet;
+
+    /// Waits until something accepts connections on a port of every node, as seen from the node itself.
+    ///
+    /// Looks at the node's own address and, unless nodes are local, at localhost. Throws when the time is up.
+    /// Options: `timeout` ("60s"), `interval` ("250ms"), `host` (another address to look at).
+    ///
+    /// # Example
+    /// ```rhai
+    /// let n = deployment().node("server-0");
+    /// n.wait_port(n.ssh_port, #{ timeout: "10s" });
+    /// ```
+    #[rhai_fn(name = "wait_port", pure, return_raw)]
+    pub fn wait_port(context: NativeCallContext, nodes: &mut Nodes, number: i64, options: Map) -> ScriptResult<()> {
+        port(&context, nodes, number, options)
+    }
+
+    #[rhai_fn(name = "wait_port", pure, return_raw)]
+    pub fn wait_port_plain(context: NativeCallContext, nodes: &mut Nodes, number: i64) -> ScriptResult<()> {
+        port(&context, nodes, number, Map::new())
+    }
 
     /// Waits until a path exists on every node. Throws when the time is up.
     ///
