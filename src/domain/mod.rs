@@ -3,8 +3,10 @@
 pub mod compare;
 pub mod config;
 pub mod deployment;
+pub mod download;
 pub mod fleet;
 pub mod hdr;
+pub mod http;
 pub mod job;
 pub mod node;
 pub mod runs;
