@@ -14,6 +14,7 @@ pub mod deployment;
 pub mod each;
 pub mod forward;
 pub mod jobs;
+pub mod library;
 pub mod local;
 pub mod nodes;
 pub mod objects;
@@ -39,6 +40,7 @@ pub fn register(engine: &mut Engine) {
         .register_global_module(exported_module!(each::module).into())
         .register_global_module(exported_module!(forward::module).into())
         .register_global_module(exported_module!(jobs::module).into())
+        .register_global_module(exported_module!(library::module).into())
         .register_global_module(exported_module!(local::module).into())
         .register_global_module(exported_module!(nodes::module).into())
         .register_global_module(exported_module!(objects::module).into())
