@@ -22,6 +22,7 @@ pub mod output;
 pub mod program;
 pub mod remote;
 pub mod secrets;
+pub mod text;
 pub mod transfer;
 pub mod units;
 pub mod waiting;
@@ -48,6 +49,7 @@ pub fn register(engine: &mut Engine) {
         .register_global_module(exported_module!(program::module).into())
         .register_global_module(exported_module!(remote::module).into())
         .register_global_module(exported_module!(secrets::module).into())
+        .register_global_module(exported_module!(text::module).into())
         .register_global_module(exported_module!(transfer::module).into())
         .register_global_module(exported_module!(units::module).into())
         .register_global_module(exported_module!(waiting::module).into());
