@@ -17,7 +17,7 @@ fn ok(out: Output) -> Output {
 fn make_tree(dir: &Path) {
     std::fs::create_dir_all(dir.join("sub/deep")).unwrap();
     std::fs::write(dir.join("empty"), "").unwrap();
-    std::fs::write(dir.join("large"), (0..9_000_000u32).map(|i| (i >> 3) as u8).collect::<Vec<_>>()).unwrap();
+    std::fs::write(dir.join("large"), (0..9_000_000u32).map(|i| (i >> 3).to_le_bytes()[0]).collect::<Vec<_>>()).unwrap();
     std::fs::write(dir.join("sub/with space"), "spaced").unwrap();
     std::fs::write(dir.join(OsStr::from_bytes(b"sub/deep/b\xffd")), "bytes").unwrap();
     std::fs::write(dir.join("script"), "#!/bin/sh\n").unwrap();

@@ -155,7 +155,7 @@ impl Lab {
 
     pub fn assert_nothing_left(&self, supervisor: i32) {
         assert_eq!(self.processes(), Vec::<i32>::new());
-        assert!(!self.local().exists(), "{:?}", self.local());
+        assert!(!self.local().exists(), "{}", self.local().display());
         assert!(!alive(supervisor), "supervisor {supervisor} lives");
     }
 }

@@ -42,7 +42,7 @@ fn binary_streams_are_whole_and_quick_in_both_directions_at_once() {
     const SIZE: usize = 64 << 20;
     let lab = Lab::new();
     let node = lab.node();
-    let data: Vec<u8> = (0..SIZE).map(|i| (i ^ (i >> 8) ^ (i >> 16)) as u8).collect();
+    let data: Vec<u8> = (0..SIZE).map(|i| (i ^ (i >> 8) ^ (i >> 16)).to_le_bytes()[0]).collect();
     // The command writes as it reads: were input or output waited for, one would wait for the other.
     for line in ["cat", "sleep 1; cat", "cat > file; cat file"] {
         let begin = Instant::now();

@@ -56,7 +56,7 @@ impl From<&Error> for Problem {
 
 impl Problem {
     pub fn error(&self) -> Error {
-        self.hints.iter().fold(Error::new(Kind::Provider, &self.message), |error, hint| error.hint(hint))
+        self.hints.iter().fold(Error::new(Kind::Provider, &self.message), Error::hint)
     }
 }
 

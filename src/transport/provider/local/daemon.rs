@@ -120,13 +120,11 @@ fn detached(dir: &Path) -> Result<()> {
             let _ = nix::unistd::dup2_stdout(null);
         }
     };
-    match Hold::take(&layout)? {
-        Some(hold) => supervisor::supervise(dir, hold, || say(READY)),
-        None => {
-            say(BUSY);
-            Ok(())
-        }
+    if let Some(hold) = Hold::take(&layout)? {
+        return supervisor::supervise(dir, hold, || say(READY));
     }
+    say(BUSY);
+    Ok(())
 }
 
 /// Whatever the shell that started us had open (the lock of a `flock 9`, a pipe that should end) must not live on in us.

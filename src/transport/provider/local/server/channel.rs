@@ -32,16 +32,12 @@ impl Link {
 
     /// Sends when the client has room for it; fails when the channel closes.
     pub async fn send(&self, data: Bytes, stderr: bool) -> io::Result<()> {
-        let send = async {
-            match stderr {
-                false => self.write.data_bytes(data).await,
-                true => self.write.extended_data_bytes(1, data).await,
-            }
-        };
+        let sending =
+            async { if stderr { self.write.extended_data_bytes(1, data).await } else { self.write.data_bytes(data).await } };
         tokio::select! {
             biased;
             () = self.closed.cancelled() => Err(gone()),
-            sent = send => sent.map_err(|_| gone()),
+            sent = sending => sent.map_err(|_| gone()),
         }
     }
 

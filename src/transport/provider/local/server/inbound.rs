@@ -188,13 +188,18 @@ mod tests {
         let inbound = Inbound::new(dir.path().to_owned(), backlog.clone());
         let pieces: Vec<Vec<u8>> = (0..200u8).map(|i| vec![i; 30_000 + usize::from(i)]).collect();
         let (first, second) = pieces.split_at(150);
-        first.iter().for_each(|p| inbound.push(p));
+        let push = |pieces: &[Vec<u8>]| {
+            for piece in pieces {
+                inbound.push(piece);
+            }
+        };
+        push(first);
         assert!(backlog.bytes.load(Ordering::Relaxed) > 3 << 20);
         let mut got = Vec::new();
         while got.len() < 2 << 20 {
             got.extend(inbound.next().await.unwrap().unwrap());
         }
-        second.iter().for_each(|p| inbound.push(p));
+        push(second);
         inbound.finish();
         while let Some(piece) = inbound.next().await.unwrap() {
             got.extend(piece);
