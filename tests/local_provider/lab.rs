@@ -67,6 +67,28 @@ impl Lab {
         Ok(nodes)
     }
 
+    /// Calls the provider in another process: this test program again, at `act` below. `what` is `GROUP:COUNT` to create or `destroy`.
+    fn child(&self, what: &str) -> Command {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args(["--exact", "lab::act", "--nocapture"]).stdout(Stdio::null());
+        command.env("LAB_SITE", &self.site.dir).env("LAB_UUID", self.site.uuid.to_string()).env("LAB_WHAT", what);
+        command
+    }
+
+    pub fn in_a_process(&self, what: &str, prepare: impl FnOnce(&mut Command)) -> std::process::ExitStatus {
+        let mut command = self.child(what);
+        prepare(&mut command);
+        command.status().unwrap()
+    }
+
+    /// Returns whether it was killed before it had ended by itself.
+    pub fn killed_after(&self, what: &str, delay: Duration) -> bool {
+        let mut child = self.child(what).stderr(Stdio::null()).spawn().unwrap();
+        std::thread::sleep(delay);
+        child.kill().unwrap();
+        !child.wait().unwrap().success()
+    }
+
     pub fn node(&self) -> NodeFound {
         self.create(&specs("server", 1)).remove(0)
     }
@@ -191,4 +213,27 @@ pub fn eventually(what: &str, mut check: impl FnMut() -> bool) {
 
 pub fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// What `Lab::child` runs. As a test of its own it has nothing to do.
+#[test]
+fn act() {
+    let Ok(dir) = std::env::var("LAB_SITE") else { return };
+    if let Ok(path) = std::env::var("LAB_INHERIT") {
+        let file = std::fs::File::create(path).unwrap();
+        // Not closed on exec, as the descriptors of shells are not.
+        nix::fcntl::fcntl(&file, nix::fcntl::FcntlArg::F_SETFD(nix::fcntl::FdFlag::empty())).unwrap();
+        std::mem::forget(file);
+    }
+    let dir = PathBuf::from(dir);
+    let uuid = std::env::var("LAB_UUID").unwrap().parse().unwrap();
+    let site = Site { deployment: "lab".to_owned(), uuid, private_key: dir.join("id"), public_key: dir.join("id.pub"), dir };
+    let provider = Local::new(PathBuf::from(env!("CARGO_BIN_EXE_opsrun")));
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    match std::env::var("LAB_WHAT").unwrap().split_once(':') {
+        Some((group, count)) => {
+            runtime.block_on(provider.create(&site, &specs(group, count.parse().unwrap()), &Cx::quiet())).unwrap();
+        }
+        None => runtime.block_on(provider.destroy_all(&site, &Cx::quiet())).unwrap(),
+    }
 }

@@ -5,7 +5,10 @@ use crate::base::error::{Error, Kind, Result};
 use sha2::{Digest, Sha256};
 use std::collections::HashSet;
 use std::net::{Ipv4Addr, SocketAddrV4, TcpListener};
+use tokio::net::TcpSocket;
 
+/// Connections that may wait to be accepted: a thousand at once come from a script with that many tasks.
+const CALLERS: u32 = 4096;
 /// The port nodes listen on, where it is free.
 const PORT: u16 = 2222;
 const ADDRESSES_TRIED: u8 = 16;
@@ -46,9 +49,10 @@ fn bind(socket: SocketAddrV4) -> std::io::Result<TcpListener> {
     if !socket.ip().is_loopback() {
         return Err(std::io::Error::new(std::io::ErrorKind::InvalidInput, "not a loopback address"));
     }
-    let listener = TcpListener::bind(socket)?;
-    listener.set_nonblocking(true)?;
-    Ok(listener)
+    let tcp = TcpSocket::new_v4()?;
+    tcp.set_reuseaddr(true)?;
+    tcp.bind(socket.into())?;
+    tcp.listen(CALLERS)?.into_std()
 }
 
 fn cannot_listen(node: &str, socket: SocketAddrV4, why: &std::io::Error) -> Error {
@@ -85,8 +89,8 @@ mod tests {
         assert!(all.iter().all(|a| a.is_loopback() && a.octets()[1] != 0));
     }
 
-    #[test]
-    fn goes_elsewhere_when_the_place_is_taken() {
+    #[tokio::test]
+    async fn goes_elsewhere_when_the_place_is_taken() {
         let uuid = uuid::Uuid::new_v4();
         let (_first, place) = claim(uuid, "n", &HashSet::new()).unwrap();
         let (_second, other) = claim(uuid, "n", &HashSet::new()).unwrap();

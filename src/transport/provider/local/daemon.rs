@@ -27,7 +27,7 @@ const READY_WITHIN: Duration = Duration::from_secs(20);
 /// Descriptors: three for each command and one for each connection. More than this makes programs slow that close all they could have.
 const MOST_FILES: u64 = 1 << 16;
 /// What a supervisor needs of its environment. Keys and tokens that the user has in his are not for the nodes to see.
-const KEPT: [&str; 8] = ["PATH", "SHELL", "LANG", "TZ", "TMPDIR", "LLVM_PROFILE_FILE", "RUST_BACKTRACE", "LC_ALL"];
+const KEPT: [&str; 7] = ["PATH", "SHELL", "LANG", "LC_ALL", "TZ", "TMPDIR", "RUST_BACKTRACE"];
 
 /// A connection to the deployment's supervisor, which is started if there is none.
 pub async fn ensure(exe: &Path, layout: &Layout, cx: &Cx) -> Result<Client> {
@@ -59,6 +59,12 @@ pub async fn ensure(exe: &Path, layout: &Layout, cx: &Cx) -> Result<Client> {
             return Err(late());
         }
     }
+}
+
+/// Whether a process is a supervisor, and not some other that got its number.
+pub fn is_supervisor(pid: i32) -> bool {
+    let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    pid > 1 && line.split(|b| *b == 0).nth(1).is_some_and(|word| word == COMMAND.as_bytes())
 }
 
 /// Starts one and returns its first word.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use std::ffi::OsStr;
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddrV4};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 /// The paths below `<deployment>/local`.
@@ -153,17 +153,14 @@ pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
 
 /// Writes the whole file or nothing, for the owner only.
 pub fn write_private(path: &Path, bytes: &[u8]) -> Result<()> {
-    let mut new = path.as_os_str().to_owned();
-    new.push(".new");
-    let new = PathBuf::from(new);
     let write = || {
-        let _ = std::fs::remove_file(&new);
-        let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
+        // For the owner only, under a name of its own: two may write at once.
+        let mut file = tempfile::Builder::new().prefix(".new-").tempfile_in(path.parent().unwrap_or(path))?;
         file.write_all(bytes)?;
-        file.sync_data()?;
-        std::fs::rename(&new, path)
+        file.as_file().sync_data()?;
+        file.persist(path).map_err(|e| e.error)
     };
-    write().at("write", path)
+    write().map(drop).at("write", path)
 }
 
 pub fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<()> {

@@ -1,6 +1,7 @@
 //! Unmaking nodes, whatever state a crash left them in, and proving that they are gone.
 
 use super::control::{Client, Request};
+use super::daemon;
 use super::layout::{self, Layout, NodeRecord, SiteRecord};
 use super::processes::{self, Process};
 use crate::base::error::{Error, Kind, Result};
@@ -83,10 +84,17 @@ async fn stop_supervisor(layout: &Layout, cx: &Cx) -> Result<Option<i32>> {
     let Ok(file) = std::fs::File::open(&path) else { return Ok(None) };
     while file.try_lock().is_err() {
         cx.cancel.check()?;
-        let pid = asked.or_else(|| std::fs::read_to_string(&path).ok()?.trim().parse().ok());
         // One that cannot be asked (it hangs, or starts just now) is ended like any process.
         if asked.is_none() || Instant::now() > deadline {
-            return Ok(pid.filter(|pid| *pid > 1));
+            let written = || std::fs::read_to_string(&path).ok()?.trim().parse().ok();
+            if let Some(pid) = asked.or_else(written).filter(|pid| daemon::is_supervisor(*pid)) {
+                return Ok(Some(pid));
+            }
+            if Instant::now() > deadline {
+                let path = path.display();
+                return Err(Error::new(Kind::Provider, format!("another process holds {path}, and it is no supervisor of ours"))
+                    .hint(format!("`fuser {path}` names it.")));
+            }
         }
         tokio::time::sleep(EVERY).await;
     }

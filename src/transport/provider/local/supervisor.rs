@@ -1,5 +1,6 @@
 //! The background process that serves all local nodes of one deployment.
 
+use super::super::NodeSpec;
 use super::address;
 use super::control::{Answer, Problem, Report, Request, SocketPath};
 use super::layout::{self, Layout, NodeRecord, SiteRecord};
@@ -13,6 +14,7 @@ use russh::keys::{Algorithm, PrivateKey};
 use std::collections::{BTreeMap, HashSet};
 use std::fs::File;
 use std::io::{Read, Seek, Write};
+use std::net::Ipv4Addr;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -228,45 +230,56 @@ impl Supervisor {
         }
     }
 
-    async fn serve(&self, site: &SiteRecord, specs: Vec<super::NodeSpec>) -> Vec<Report> {
+    async fn serve(&self, site: &SiteRecord, specs: Vec<NodeSpec>) -> Vec<Report> {
         let mut nodes = self.nodes.lock().await;
         let mut reports = Vec::new();
         for spec in specs {
             let name = spec.name.clone();
-            match nodes.remove(&name) {
-                Some(State::Served(mut record, node)) => {
-                    record.spec = spec;
-                    nodes.insert(name.clone(), State::Served(record, node));
+            let taken: HashSet<_> = nodes.values().map(|s| s.record().address).collect();
+            let state = match nodes.remove(&name) {
+                Some(state) => self.renew(site, state, spec).await,
+                None => self.remember_or_make(site, spec, &taken),
+            };
+            match state {
+                Ok(state) => {
+                    reports.push(state.report(&name));
+                    nodes.insert(name, state);
                 }
-                Some(State::Down(record, _)) => {
-                    nodes.insert(name.clone(), self.revive(site, record));
-                }
-                None => {
-                    let taken: HashSet<_> = nodes.values().map(|s| s.record().address).collect();
-                    match self.make(site, spec, &taken) {
-                        Ok((record, node)) => {
-                            nodes.insert(name.clone(), State::Served(record, node));
-                        }
-                        Err(e) => {
-                            let problem = Some(Problem::from(&e));
-                            reports.push(Report { name, record: None, running: false, problem, groups: Vec::new() });
-                            continue;
-                        }
-                    }
+                Err(e) => {
+                    let problem = Some(Problem::from(&e));
+                    reports.push(Report { name, record: None, running: false, problem, groups: Vec::new() });
                 }
             }
-            reports.extend(nodes.get(&name).map(|state| state.report(&name)));
         }
         reports
     }
 
+    /// A node that was there already, with the key and the options of today.
+    async fn renew(&self, site: &SiteRecord, state: State, spec: NodeSpec) -> Result<State> {
+        let mut record = state.record().clone();
+        if record.spec != spec {
+            record.spec = spec;
+            layout::write_json(&self.layout.record(&record.spec.name), &record)?;
+        }
+        match state {
+            State::Served(_, node) if node.admits_key_of(site) && node.home.is_dir() => Ok(State::Served(record, node)),
+            other => {
+                other.stop().await;
+                Ok(self.revive(site, record))
+            }
+        }
+    }
+
+    /// A node that was stopped to be removed, but is wanted again before it was, keeps its address.
+    fn remember_or_make(&self, site: &SiteRecord, spec: NodeSpec, taken: &HashSet<Ipv4Addr>) -> Result<State> {
+        if let Some(record) = layout::read_json::<NodeRecord>(&self.layout.record(&spec.name))? {
+            return Ok(self.revive(site, NodeRecord { spec, ..record }));
+        }
+        self.make(site, spec, taken).map(|(record, node)| State::Served(record, node))
+    }
+
     /// A new node. Its record is written before it answers, so that a crash leaves nothing that nobody knows of.
-    fn make(
-        &self,
-        site: &SiteRecord,
-        spec: super::NodeSpec,
-        taken: &HashSet<std::net::Ipv4Addr>,
-    ) -> Result<(NodeRecord, Arc<Node>)> {
+    fn make(&self, site: &SiteRecord, spec: NodeSpec, taken: &HashSet<Ipv4Addr>) -> Result<(NodeRecord, Arc<Node>)> {
         let name = spec.name.clone();
         let unusable =
             |e: &dyn std::fmt::Display| Error::new(Kind::Provider, format!("cannot make a host key: {e}")).on_node(&name);

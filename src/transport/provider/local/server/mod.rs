@@ -108,6 +108,11 @@ impl Node {
         format!("{}/{}", self.uuid, self.name)
     }
 
+    /// Whether the deployment's key is still the one that lets one in here.
+    pub fn admits_key_of(&self, site: &SiteRecord) -> bool {
+        PublicKey::from_openssh(&site.authorized_key).is_ok_and(|key| *key.key_data() == self.key)
+    }
+
     fn is_ending(&self) -> bool {
         self.end.is_cancelled()
     }
