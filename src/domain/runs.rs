@@ -115,9 +115,8 @@ impl Listener for Log {
                 let mark = if *stream == Stream::Stderr { "!" } else { "|" };
                 Some(format!("{node} {mark} {text}"))
             }
-            Event::Print { text } => Some(text.clone()),
             Event::Note { level: Level::Warn, text } => Some(format!("warning: {text}")),
-            Event::Note { text, .. } => Some(text.clone()),
+            Event::Print { text } | Event::Note { text, .. } => Some(text.clone()),
             Event::Begin { label, .. } => Some(format!("… {label}")),
             _ => None,
         };

@@ -71,7 +71,11 @@ impl Fleet {
                     .context(format!("waiting for port {port}; the last attempt said: {why}"))
                     .hint("Look at the log of what should listen there, or wait longer with #{ timeout: \"…\" }."));
             }
-            self.cx.cancel.guard(async { Ok(sleep(wait.interval).await) }).await?;
+            let pause = async {
+                sleep(wait.interval).await;
+                Ok(())
+            };
+            self.cx.cancel.guard(pause).await?;
         }
     }
 

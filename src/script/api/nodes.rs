@@ -19,7 +19,11 @@ impl IntoIterator for NodeSet {
 /// Counts from the end when negative, as Rhai's arrays do.
 fn at(nodes: &NodeSet, index: i64) -> ScriptResult<NodeSet> {
     let len = nodes.len();
-    let found = if index < 0 { len.checked_sub(index.unsigned_abs() as usize) } else { usize::try_from(index).ok() };
+    let found = if index < 0 {
+        usize::try_from(index.unsigned_abs()).ok().and_then(|back| len.checked_sub(back))
+    } else {
+        usize::try_from(index).ok()
+    };
     match found.filter(|i| *i < len) {
         Some(i) => Ok(nodes.slice(i, 1)),
         None => Err(Error::new(Kind::NotFound, format!("no node at position {index}: the set has {len}")).into()),
