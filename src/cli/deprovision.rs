@@ -1,10 +1,13 @@
 //! `opsrun deprovision NAME`: removes a deployment, and proves that nothing is left.
 
 use super::App;
+use super::complete::deployments;
 use super::provision::declined;
+use super::table::nodes;
 use crate::base::error::Result;
 use crate::base::suggest;
 use crate::domain::deployment::{self, Deployment};
+use clap_complete::engine::ArgValueCandidates;
 
 /// Remove a deployment: its nodes, all that runs on them, and its folder
 ///
@@ -16,7 +19,7 @@ Examples:
   opsrun deprovision 4504 --yes           without asking; needed where there is no terminal")]
 pub struct Args {
     /// The deployment
-    #[arg(value_name = "NAME")]
+    #[arg(value_name = "NAME", add = ArgValueCandidates::new(deployments))]
     name: String,
     /// Do not ask
     #[arg(short, long)]
@@ -28,7 +31,7 @@ pub fn run(args: &Args, app: &App) -> Result<()> {
         ask(args, app)?;
     }
     match app.block_on(deployment::destroy(&app.project, &args.name, &app.cx))? {
-        Some(nodes) => app.ui.note(&format!("deployment {} is removed ({} nodes)", args.name, nodes.len())),
+        Some(gone) => app.ui.note(&format!("deployment {} is removed ({})", args.name, nodes(gone.len()))),
         None => app.ui.note(&nothing(args, app)),
     }
     Ok(())
@@ -40,12 +43,16 @@ fn ask(args: &Args, app: &App) -> Result<()> {
     let what = match Deployment::open(&app.project, &args.name) {
         Ok(deployment) => {
             let names = deployment.nodes().names();
-            let runs = deployment.runs().len();
-            format!("{} nodes ({}) and the results of {runs} runs", names.len(), names.join(", "))
+            let runs = match deployment.runs().len() {
+                0 => String::new(),
+                1 => " and the results of 1 run".to_owned(),
+                runs => format!(" and the results of {runs} runs"),
+            };
+            format!("{} ({}){runs}", nodes(names.len()), names.join(", "))
         }
         Err(e) => format!("everything of it ({})", e.message()),
     };
-    app.ui.note(&style.red(&format!("This removes {what} of deployment {}. It cannot be undone.", args.name)));
+    app.ui.note(&style.red(&format!("This removes {what} of deployment {}, which cannot be undone.", args.name)));
     let question = format!("Remove deployment {}?", args.name);
     if app.ui.confirm(&question, "--yes")? { Ok(()) } else { Err(declined()) }
 }

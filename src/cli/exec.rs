@@ -1,12 +1,14 @@
 //! `opsrun exec NAME NODES -- COMMAND…`: one command on many nodes.
 
 use super::App;
+use super::complete::deployments;
 use crate::base::command::{Command, Exit, Output};
 use crate::base::error::{Error, Result};
 use crate::base::units::parse_duration;
 use crate::base::{secret, shell};
 use crate::domain::deployment::open_awake;
 use crate::domain::fleet::{Fleet, RunOptions, gather, text};
+use clap_complete::engine::ArgValueCandidates;
 use serde::Serialize;
 use std::io::Read;
 use std::time::Duration;
@@ -26,7 +28,7 @@ Examples:
 --json prints an array with one object a node: node, ok, stdout, stderr, code, signal, took (seconds), error.")]
 pub struct Args {
     /// The deployment
-    #[arg(value_name = "NAME")]
+    #[arg(value_name = "NAME", add = ArgValueCandidates::new(deployments))]
     name: String,
     /// Which nodes: a group, a name, a glob, or several separated by commas
     #[arg(value_name = "NODES")]

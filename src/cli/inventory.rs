@@ -1,8 +1,10 @@
 //! `opsrun inventory NAME`: a deployment as Ansible reads it.
 
 use super::App;
+use super::complete::deployments;
 use crate::base::error::Result;
 use crate::domain::deployment::Deployment;
+use clap_complete::engine::ArgValueCandidates;
 
 /// Print a deployment's nodes as an Ansible inventory
 ///
@@ -15,7 +17,7 @@ Examples:
   opsrun inventory 4504 --list | jq '._meta.hostvars'      the JSON of a dynamic inventory")]
 pub struct Args {
     /// The deployment
-    #[arg(value_name = "NAME")]
+    #[arg(value_name = "NAME", add = ArgValueCandidates::new(deployments))]
     name: String,
     /// Print the JSON that Ansible expects of a dynamic inventory
     #[arg(long)]

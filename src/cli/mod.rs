@@ -2,6 +2,7 @@
 
 pub mod app;
 pub mod check;
+mod complete;
 pub mod completions;
 pub mod deprovision;
 pub mod doc;

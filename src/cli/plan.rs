@@ -1,10 +1,12 @@
 //! `opsrun plan NAME FILES…`: what provision would do. Also how a plan looks.
 
 use super::App;
-use super::table::columns;
+use super::complete::deployments;
+use super::table::{columns, nodes};
 use crate::base::error::Result;
 use crate::domain::deployment::{self, Action, Plan, Request};
 use crate::ui::style::Style;
+use clap_complete::engine::ArgValueCandidates;
 use std::path::PathBuf;
 
 /// Show what provision would do, and do nothing
@@ -21,7 +23,7 @@ Examples:
 An action is create, remove, change (removed and made anew), repair or unchanged.")]
 pub struct Args {
     /// The deployment
-    #[arg(value_name = "NAME")]
+    #[arg(value_name = "NAME", add = ArgValueCandidates::new(deployments))]
     name: String,
     /// Config files
     #[arg(value_name = "FILE")]
@@ -73,7 +75,7 @@ pub fn render(plan: &Plan, style: Style) -> String {
 /// Returns the plan's numbers as a sentence: "3 to create, 1 to remove, 2 unchanged".
 pub fn summary(plan: &Plan) -> String {
     if plan.is_empty() {
-        return format!("nothing to change: all {} nodes are as they should be", plan.count(Action::Unchanged));
+        return format!("nothing to change: {} as wanted", nodes(plan.count(Action::Unchanged)));
     }
     let parts = [
         (Action::Create, "to create"),

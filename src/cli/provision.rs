@@ -1,9 +1,12 @@
 //! `opsrun provision NAME FILES…`: makes a deployment what its config says.
 
 use super::App;
+use super::complete::deployments;
 use super::plan::{render, summary};
+use super::table::nodes;
 use crate::base::error::{Error, Kind, Result};
 use crate::domain::deployment::{self, Plan, Request, Wait};
+use clap_complete::engine::ArgValueCandidates;
 use std::path::PathBuf;
 
 /// Make a deployment what its config says: shows the plan, asks, applies it
@@ -23,7 +26,7 @@ Without a terminal to ask on, changes need --yes. Nothing to change needs no ans
 --json prints the deployment as `opsrun status --json` does, when all is done.")]
 pub struct Args {
     /// The deployment: letters, digits, `.`, `_` and `-`
-    #[arg(value_name = "NAME")]
+    #[arg(value_name = "NAME", add = ArgValueCandidates::new(deployments))]
     name: String,
     /// Config files
     #[arg(value_name = "FILE")]
@@ -53,7 +56,7 @@ pub fn run(args: &Args, app: &App) -> Result<()> {
     }
     if !plan.is_empty() {
         let ready = if args.no_wait { "asked for" } else { "ready" };
-        app.ui.note(&format!("deployment {} is {ready}: {} nodes ({})", made.name(), made.nodes().len(), summary(&plan)));
+        app.ui.note(&format!("deployment {} is {ready}: {} ({})", made.name(), nodes(made.nodes().len()), summary(&plan)));
     }
     Ok(())
 }

@@ -1,10 +1,12 @@
 //! `opsrun status NAME`: how each node of a deployment is.
 
 use super::App;
-use super::table::{age, columns, row};
+use super::complete::deployments;
+use super::table::{age, columns, nodes, row};
 use crate::base::error::Result;
 use crate::domain::deployment::{self, NodeState, Status};
 use crate::ui::style::Style;
+use clap_complete::engine::ArgValueCandidates;
 
 /// Show how each node of a deployment is
 #[derive(clap::Args, Debug)]
@@ -18,7 +20,7 @@ status: running, stopped or missing), runs, interrupted (the change that was cut
 it now, or null). Fields may be added; none will change.")]
 pub struct Args {
     /// The deployment
-    #[arg(value_name = "NAME")]
+    #[arg(value_name = "NAME", add = ArgValueCandidates::new(deployments))]
     name: String,
     /// Print it as JSON
     #[arg(long)]
@@ -37,10 +39,10 @@ pub fn run(args: &Args, app: &App) -> Result<()> {
 fn render(status: &Status, style: Style) -> String {
     let running = status.nodes.iter().filter(|n| n.status == NodeState::Running).count();
     let mut out = format!(
-        "{}: provider {}, {running} of {} nodes running, made {} ago\n",
+        "{}: provider {}, {running} of {} running, made {} ago\n",
         style.bold(&status.name),
         status.provider,
-        status.nodes.len(),
+        nodes(status.nodes.len()),
         age(status.created)
     );
     let mut rows = vec![row(["  NODE", "STATUS", "ADDRESS"])];

@@ -17,6 +17,11 @@ pub fn row<const N: usize>(cells: [&str; N]) -> Vec<String> {
     cells.map(str::to_owned).into()
 }
 
+/// Returns `1 node` or `3 nodes`.
+pub fn nodes(count: usize) -> String {
+    if count == 1 { "1 node".to_owned() } else { format!("{count} nodes") }
+}
+
 /// Returns how long ago something was, roughly: `5 m`, `3 h`, `2 d`.
 pub fn age(since: jiff::Timestamp) -> String {
     let seconds = jiff::Timestamp::now().duration_since(since).as_secs().max(0);

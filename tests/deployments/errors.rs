@@ -99,7 +99,7 @@ fn names_are_refused_or_corrected() {
     for command in ["status", "inventory"] {
         assert_eq!(
             said(&[command, "lba"]),
-            (1, "error: there is no deployment \"lba\" in HOME/deployments\nhint: Did you mean \"lab\"?\n".into())
+            (2, "error: there is no deployment \"lba\" in HOME/deployments\nhint: Did you mean \"lab\"?\n".into())
         );
     }
     assert_eq!(

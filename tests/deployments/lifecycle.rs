@@ -46,7 +46,7 @@ fn scales_up_and_down_and_drops_a_group() {
     provision();
     assert_eq!(lab.nodes(), ["server-0 running", "server-1 running"]);
     let again = lab.run(&["provision", "lab"]).ok();
-    assert_eq!(again.stderr, "deployment lab (provider local)\nnothing to change: all 2 nodes are as they should be\n");
+    assert_eq!(again.stderr, "deployment lab (provider local)\nnothing to change: 2 nodes as wanted\n");
 
     let addresses = [old, new, lab.addresses()].concat();
     assert_eq!(lab.run(&["deprovision", "lab", "--yes"]).ok().stderr, "deployment lab is removed (2 nodes)\n");
@@ -138,4 +138,47 @@ fn every_command_shows_examples() {
         let help = lab.run(&[command, "--help"]).ok().stdout;
         assert!(help.contains(&format!("Examples:\n  opsrun {command}")) || command == "inventory", "{help}");
     }
+}
+
+#[test]
+fn a_terminal_is_asked() {
+    let lab = Lab::new();
+    lab.config("server_count: 1\n");
+    let session = |words: &[&str]| {
+        let mut command = lab.command(words);
+        command.stdin(std::process::Stdio::inherit());
+        rexpect::session::spawn_command(command, Some(20_000)).unwrap()
+    };
+    let ends = |mut s: rexpect::session::PtySession, code: i32| {
+        s.exp_eof().unwrap();
+        let status = format!("{:?}", s.process().wait().unwrap());
+        assert!(status.starts_with("Exited(") && status.ends_with(&format!(", {code})")), "{status}");
+    };
+    let mut no = session(&["provision", "lab", "lab.yml"]);
+    no.exp_string("Change deployment lab? [y/N] ").unwrap();
+    no.send_line("n").unwrap();
+    no.exp_string("nothing was changed").unwrap();
+    ends(no, 130);
+    assert!(!lab.path("deployments").exists());
+    let mut yes = session(&["provision", "lab", "lab.yml"]);
+    yes.exp_string("[y/N] ").unwrap();
+    yes.send_line("y").unwrap();
+    yes.exp_string("deployment lab is ready").unwrap();
+    ends(yes, 0);
+    let mut gone = session(&["deprovision", "lab"]);
+    gone.exp_string("This removes 1 node (server-0)").unwrap();
+    gone.exp_string("Remove deployment lab? [y/N] ").unwrap();
+    gone.send_line("yes").unwrap();
+    ends(gone, 0);
+    lab.assert_nothing_left(&[]);
+}
+
+#[test]
+fn tab_completes_deployments() {
+    let lab = Lab::new();
+    lab.config("server_count: 0\n");
+    lab.run(&["provision", "lab", "lab.yml", "--yes"]).ok();
+    let mut tab = lab.command(&["--", "opsrun", "status", "l"]);
+    let out = tab.env("COMPLETE", "bash").env("_CLAP_COMPLETE_INDEX", "2").env("_CLAP_IFS", "\n").output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&out.stdout), "lab");
 }
