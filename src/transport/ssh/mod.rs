@@ -27,7 +27,7 @@ use tokio_util::task::TaskTracker;
 pub use forward::{Forward, Tunnel};
 pub use keys::AskPassphrase;
 pub use shell::{Pipes, Terminal};
-pub use transfer::{GetOptions, PutOptions};
+pub use transfer::{GetOptions, MirrorOptions, Mirrored, PutOptions};
 
 /// How a client behaves towards all its hosts.
 #[derive(Clone)]

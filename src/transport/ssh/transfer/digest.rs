@@ -9,8 +9,8 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// One state of one file.
-#[derive(Clone, PartialEq, Eq, Hash)]
-pub(super) struct FileId {
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub(in crate::transport::ssh) struct FileId {
     device: u64,
     inode: u64,
     size: u64,
@@ -39,7 +39,7 @@ pub(in crate::transport::ssh) struct Digests(Mutex<HashMap<FileId, Cell>>);
 impl Digests {
     /// The digest of a file in hexadecimal digits. Those who ask for it while it is computed wait for it.
     pub async fn of(&self, path: &Path, meta: &std::fs::Metadata) -> Result<String> {
-        let cell = self.cell(meta);
+        let cell = self.cell(&FileId::of(meta));
         let digest = cell.get_or_try_init(|| async {
             let path = path.to_owned();
             tokio::task::spawn_blocking(move || hash_file(&path))
@@ -49,8 +49,19 @@ impl Digests {
         digest.await.cloned()
     }
 
-    fn cell(&self, meta: &std::fs::Metadata) -> Cell {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(FileId::of(meta)).or_default().clone()
+    /// The digest, if it is known already.
+    pub fn known(&self, id: &FileId) -> Option<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(id)?.get().cloned()
+    }
+
+    /// Keeps a digest that was computed on the way.
+    pub fn learn(&self, id: &FileId, digest: String) -> String {
+        let _ = self.cell(id).set(digest.clone());
+        digest
+    }
+
+    fn cell(&self, id: &FileId) -> Cell {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(id.clone()).or_default().clone()
     }
 }
 

@@ -3,7 +3,7 @@
 use super::super::Client;
 use super::super::exec::{Once, Source};
 use super::script::{self, Rights, remote_path};
-use super::{GetOptions, PutOptions};
+use super::{GetOptions, PutOptions, SHOW_FROM};
 use crate::base::endpoint::Endpoint;
 use crate::base::error::{Error, Result};
 use crate::base::event::{Cx, Progress, Unit};
@@ -15,8 +15,6 @@ use std::sync::Arc;
 
 /// What is read of a local file at a time.
 const CHUNK: usize = 128 << 10;
-/// Smaller files are copied before anybody would see their progress.
-const SHOW_FROM: u64 = 1 << 20;
 /// More than this is not read into memory.
 const LARGEST_READ: usize = 256 << 20;
 

@@ -9,7 +9,12 @@
 
 mod digest;
 mod file;
+mod get;
+mod mirror;
+mod pack;
 mod script;
+mod tree;
+mod unpack;
 
 use super::Client;
 use crate::base::endpoint::Endpoint;
@@ -19,6 +24,10 @@ use bytes::Bytes;
 use std::path::{Path, PathBuf};
 
 pub(super) use digest::Digests;
+pub use mirror::{MirrorOptions, Mirrored};
+
+/// Less is copied before anybody would see its progress.
+const SHOW_FROM: u64 = 1 << 20;
 
 /// How files are put on a host.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -75,7 +84,7 @@ impl Client {
         let meta = std::fs::metadata(local).map_err(|e| Error::io("copy", local, &e))?;
         let put = async {
             if meta.is_dir() {
-                Err(Error::internal("directories cannot be copied yet"))
+                self.put_tree(endpoint, local, remote, options, cx).await
             } else if meta.is_file() {
                 file::put(self, endpoint, local, &meta, remote, options, cx).await
             } else {
@@ -85,12 +94,45 @@ impl Client {
         put.await.on_node(&endpoint.name).context(|| format!("copying {} to {}:{remote}", local.display(), endpoint.name))
     }
 
+    async fn put_tree(&self, endpoint: &Endpoint, local: &Path, remote: &str, options: &PutOptions, cx: &Cx) -> Result<()> {
+        let (root, scan_cx) = (local.to_owned(), cx.clone());
+        let scanned = tokio::task::spawn_blocking(move || tree::scan(&root, &tree::Excludes::default(), &scan_cx));
+        let entries = scanned.await.map_err(|e| Error::internal(format!("listing stopped: {e}")))??;
+        let (directories, send) = entries.into_iter().partition(|e| e.what == tree::What::Directory);
+        let plan = pack::Plan { directories, send, ..pack::Plan::default() };
+        let rights = script::Rights { sudo: options.sudo, user: options.user.as_deref() };
+        let put = pack::Put { root: local, remote, rights, owner: options.owner.as_deref(), mode: options.mode };
+        pack::put(self, endpoint, plan, put, cx).await
+    }
+
+    /// Makes the remote directory hold what the local one does, sending only files whose size, time or mode differ.
+    pub async fn mirror(
+        &self,
+        endpoint: &Endpoint,
+        local: &Path,
+        remote: &str,
+        options: &MirrorOptions,
+        cx: &Cx,
+    ) -> Result<Mirrored> {
+        let meta = std::fs::metadata(local).map_err(|e| Error::io("mirror", local, &e))?;
+        if !meta.is_dir() {
+            let error = Error::new(Kind::Io, format!("cannot mirror {}: it is not a directory", local.display()));
+            return Err(error.hint("A single file is copied with put."));
+        }
+        mirror::mirror(self, endpoint, local, remote, options, cx)
+            .await
+            .on_node(&endpoint.name)
+            .context(|| format!("mirroring {} to {}:{remote}", local.display(), endpoint.name))
+    }
+
     /// Copies a remote file or directory to this machine, with modes and times. Returns the path it has here.
     ///
     /// A file goes to the local path, or into it when that is a directory or ends with `/`; the content of a directory goes
     /// into the local directory.
     pub async fn get(&self, endpoint: &Endpoint, remote: &str, local: &Path, options: &GetOptions, cx: &Cx) -> Result<PathBuf> {
-        let _ = (endpoint, remote, local, options, cx);
-        Err(Error::internal("get cannot be done yet"))
+        get::get(self, endpoint, remote, local, options, cx)
+            .await
+            .on_node(&endpoint.name)
+            .context(|| format!("copying {}:{remote} to {}", endpoint.name, local.display()))
     }
 }

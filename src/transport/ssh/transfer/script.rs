@@ -15,6 +15,7 @@ pub(super) const MISSING: i32 = 81;
 pub(super) const IS_DIRECTORY: i32 = 82;
 pub(super) const DAMAGED: i32 = 83;
 pub(super) const NOT_A_FILE: i32 = 84;
+pub(super) const NOT_A_DIRECTORY: i32 = 85;
 
 /// Shell functions that the scripts share.
 ///
@@ -109,6 +110,7 @@ pub(super) fn failure(output: &Output, remote: &str) -> Option<Error> {
         Exit::Code(MISSING) => Error::new(Kind::NotFound, format!("{remote} does not exist")),
         Exit::Code(IS_DIRECTORY) => Error::new(Kind::Transfer, format!("{remote} is a directory")),
         Exit::Code(NOT_A_FILE) => Error::new(Kind::Transfer, format!("{remote} exists and is not a regular file")),
+        Exit::Code(NOT_A_DIRECTORY) => Error::new(Kind::Transfer, format!("{remote} exists and is not a directory")),
         Exit::Code(DAMAGED) => {
             Error::new(Kind::Transfer, "what arrived is not what was sent (SHA-256 differs); nothing was changed")
                 .hint("Was the file being written to meanwhile? Otherwise suspect the host's disk or memory.")

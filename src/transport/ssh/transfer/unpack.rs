@@ -1,0 +1,178 @@
+//! A tree that comes from a host: unpacked into a staging folder, then moved to its place name by name.
+//!
+//! The host is not trusted: names that lead out of the folder are refused, and symlinks are made last, so that no file can
+//! be written through one.
+
+use super::get::parse_time;
+use crate::base::error::{Error, Kind, Result};
+use crate::base::event::{Cx, Unit};
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fs::Permissions;
+use std::io::Read;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Component, Path, PathBuf};
+use std::time::SystemTime;
+use tar::{Archive, EntryType};
+
+/// What was unpacked: everything that is to be moved, and what directories are to look like.
+#[derive(Default, Debug)]
+pub(super) struct Tree {
+    /// Parents before children.
+    directories: BTreeMap<PathBuf, (u32, Option<SystemTime>)>,
+    /// Files and symlinks.
+    names: Vec<PathBuf>,
+    /// Mode and time of the root itself.
+    root: Option<(u32, Option<SystemTime>)>,
+}
+
+pub(super) fn unpack(stream: impl Read, stage: &Path, remote: &str, label: &str, cx: &Cx) -> Result<Tree> {
+    let broken = |e: std::io::Error| {
+        Error::new(Kind::Transfer, format!("{remote} did not arrive whole; nothing was changed")).context(e.to_string())
+    };
+    let mut archive = Archive::new(stream);
+    let mut tree = Tree::default();
+    let mut links = Vec::new();
+    let mut special = 0_usize;
+    let progress = cx.events.progress(label, 0, Unit::Bytes);
+    for entry in archive.entries().map_err(broken)? {
+        cx.cancel.check()?;
+        let mut entry = entry.map_err(broken)?;
+        let path = inside(&entry.path_bytes(), remote)?;
+        let mode = entry.header().mode().map_err(broken)? & 0o7777;
+        let time = modified(&mut entry).map_err(broken)?;
+        let staged = stage.join(&path);
+        let failed = |e: std::io::Error| Error::io("write", &staged, &e);
+        match entry.header().entry_type() {
+            EntryType::Directory if path.as_os_str().is_empty() => tree.root = Some((mode, time)),
+            EntryType::Directory => {
+                std::fs::create_dir_all(&staged).map_err(failed)?;
+                tree.directories.insert(path, (mode, time));
+            }
+            EntryType::Symlink | EntryType::Link => {
+                let target = entry.link_name_bytes().unwrap_or_default().into_owned();
+                links.push((path, entry.header().entry_type(), target));
+            }
+            EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
+                if let Some(parent) = staged.parent() {
+                    std::fs::create_dir_all(parent).map_err(failed)?;
+                }
+                let mut file = std::fs::File::create_new(&staged).map_err(failed)?;
+                copy(&mut entry, &mut file, |n| progress.advance(n)).map_err(broken)?.map_err(failed)?;
+                file.set_permissions(Permissions::from_mode(mode)).map_err(failed)?;
+                if let Some(time) = time {
+                    file.set_modified(time).map_err(failed)?;
+                }
+                tree.names.push(path);
+            }
+            _ => special += 1,
+        }
+    }
+    for (path, kind, target) in links {
+        let staged = stage.join(&path);
+        let made = if kind == EntryType::Symlink {
+            std::os::unix::fs::symlink(OsStr::from_bytes(&target), &staged)
+        } else {
+            std::fs::hard_link(stage.join(inside(&target, remote)?), &staged)
+        };
+        made.map_err(|e| Error::io("write", &staged, &e))?;
+        tree.names.push(path);
+    }
+    if special > 0 {
+        cx.events.warn(format!("{remote}: left out {special} sockets, pipes or devices"));
+    }
+    Ok(tree)
+}
+
+/// A name of the archive as a path within it.
+fn inside(name: &[u8], remote: &str) -> Result<PathBuf> {
+    let path = Path::new(OsStr::from_bytes(name));
+    let mut clean = PathBuf::new();
+    for component in path.components() {
+        match component {
+            Component::Normal(part) => clean.push(part),
+            Component::CurDir => {}
+            _ => {
+                let message = format!("{remote}: the host sent a name that leads out of its folder: {}", path.display());
+                return Err(Error::new(Kind::Transfer, message).hint("Do not trust this host."));
+            }
+        }
+    }
+    Ok(clean)
+}
+
+fn modified<R: Read>(entry: &mut tar::Entry<'_, R>) -> std::io::Result<Option<SystemTime>> {
+    if let Some(extensions) = entry.pax_extensions()? {
+        for extension in extensions.flatten() {
+            if extension.key() == Ok("mtime") {
+                return Ok(extension.value().ok().and_then(parse_time));
+            }
+        }
+    }
+    Ok(entry.header().mtime().ok().and_then(|s| parse_time(&s.to_string())))
+}
+
+/// The outer error is the stream's, the inner one the file's.
+fn copy(from: &mut impl Read, to: &mut impl std::io::Write, mut on: impl FnMut(u64)) -> std::io::Result<std::io::Result<()>> {
+    let mut buffer = vec![0; 64 << 10];
+    loop {
+        let n = from.read(&mut buffer)?;
+        if n == 0 {
+            return Ok(Ok(()));
+        }
+        if let Err(e) = to.write_all(&buffer[..n]) {
+            return Ok(Err(e));
+        }
+        on(n as u64);
+    }
+}
+
+impl Tree {
+    /// Moves everything from the staging folder to its place. Files that are there and not here stay.
+    pub fn move_to(self, stage: &Path, target: &Path) -> Result<()> {
+        let failed = |path: &Path, e: &std::io::Error| Error::io("write", path, e);
+        let new = !target.exists();
+        std::fs::create_dir_all(target).map_err(|e| failed(target, &e))?;
+        for path in self.directories.keys() {
+            let place = target.join(path);
+            std::fs::create_dir_all(&place).map_err(|e| failed(&place, &e))?;
+        }
+        for path in &self.names {
+            let place = target.join(path);
+            if let Some(parent) = place.parent() {
+                std::fs::create_dir_all(parent).map_err(|e| failed(parent, &e))?;
+            }
+            std::fs::rename(stage.join(path), &place).map_err(|e| failed(&place, &e))?;
+        }
+        for (path, (mode, time)) in self.directories.iter().rev() {
+            let place = target.join(path);
+            dress(&place, *mode, *time).map_err(|e| failed(&place, &e))?;
+        }
+        if let (true, Some((mode, time))) = (new, self.root) {
+            dress(target, mode, time).map_err(|e| failed(target, &e))?;
+        }
+        Ok(())
+    }
+}
+
+fn dress(directory: &Path, mode: u32, time: Option<SystemTime>) -> std::io::Result<()> {
+    let handle = std::fs::File::open(directory)?;
+    if let Some(time) = time {
+        handle.set_modified(time)?;
+    }
+    handle.set_permissions(Permissions::from_mode(mode))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_lead_out_are_refused() {
+        assert_eq!(inside(b"./a/./b", "x").unwrap(), Path::new("a/b"));
+        for bad in [&b"../a"[..], b"a/../../b", b"/etc/passwd"] {
+            assert!(inside(bad, "x").is_err());
+        }
+    }
+}
