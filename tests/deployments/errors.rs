@@ -180,3 +180,26 @@ fn ctrl_c_ends_the_wait_and_keeps_what_was_made() {
     assert!(asked.elapsed() < Duration::from_secs(3), "{:?}", asked.elapsed());
     assert_eq!(lab.nodes(), ["server-0 running"]);
 }
+
+/// No file may grow: as on a full disk, but without one.
+#[test]
+fn on_a_full_disk_nothing_is_half_written_and_removal_works() {
+    let lab = Lab::new();
+    lab.config("server_count: 1\n");
+    lab.run(&["provision", "lab", "lab.yml", "--yes"]).ok();
+    let state = std::fs::read(lab.path("deployments/lab/state.json")).unwrap();
+    let full = |words: &str| {
+        let script = format!("trap '' XFSZ; ulimit -f 0; exec {} {words}", env!("CARGO_BIN_EXE_opsrun"));
+        let mut sh = std::process::Command::new("sh");
+        let out = sh.args(["-c", &script]).current_dir(lab.home.path()).env("OPSRUN_HOME", lab.home.path()).output().unwrap();
+        (out.status.code(), String::from_utf8_lossy(&out.stderr).into_owned())
+    };
+    lab.config("server_count: 2\n");
+    let (code, stderr) = full("provision lab --yes");
+    assert!(code == Some(1) && stderr.contains("error: cannot write ") && stderr.contains("state.json: "), "{stderr}");
+    assert_eq!(std::fs::read(lab.path("deployments/lab/state.json")).unwrap(), state);
+    assert_eq!(lab.nodes(), ["server-0 running"]);
+    let (code, stderr) = full("deprovision lab --yes");
+    assert_eq!((code, stderr.as_str()), (Some(0), "deployment lab is removed (1 node)\n"));
+    lab.assert_nothing_left(&[]);
+}

@@ -39,14 +39,17 @@ pub(super) async fn destroy_with(store: &Store, provider: Option<&dyn Provider>,
     let mut names: Vec<String> = record.nodes.iter().map(|n| n.name.clone()).collect();
     names.extend(found.into_iter().map(|f| f.spec.name).filter(|n| record.nodes.iter().all(|r| r.name != *n)));
     let journal = store.journal();
-    let intent = journal.intend("deprovision", Vec::new(), names.clone())?;
+    // The UUID is all that a removal needs to be gone on with, so a full disk must not keep it from making room.
+    let intent = journal.intend("deprovision", Vec::new(), names.clone());
     let work = async {
         provider.destroy(&site, &names, cx).await?;
         provider.destroy_all(&site, cx).await
     };
     let done = work.await.context(|| format!("removing deployment {}", record.name));
     if done.is_err() {
-        journal.outcome(intent, &done)?;
+        if let Ok(intent) = intent {
+            journal.outcome(intent, &done)?;
+        }
         let again = || format!("Run it again to go on: opsrun deprovision {}", record.name);
         return done.hint(again).map(|()| None).map_err(Error::begun);
     }

@@ -328,4 +328,11 @@ mod tests {
         assert!(try_with("Host a\n User x\nMatch user y\n Port 3\n").await.contains("Match block"));
         assert!(try_with("Host a\n ProxyJump a\n").await.contains("more than 8 jumps"));
     }
+
+    proptest::proptest! {
+        #[test]
+        fn no_host_panics(text in "[a-z0-9@:.\\[\\]%-]{0,16}|\\PC{0,12}") {
+            let _ = Host::parse(&text);
+        }
+    }
 }

@@ -73,9 +73,8 @@ impl Lock {
 
     fn announce(mut file: Flock<File>, command: &str) -> std::io::Result<Self> {
         let text = serde_json::to_string(&Holder::this_process(command)).unwrap_or_default();
-        file.set_len(0)?;
-        file.seek(SeekFrom::Start(0))?;
-        writeln!(file, "{text}")?;
+        // On a full disk others cannot read who holds it, but held it is: removing a deployment is what makes room.
+        let _ = file.set_len(0).and_then(|()| file.seek(SeekFrom::Start(0))).and_then(|_| writeln!(file, "{text}"));
         let beat = file.try_clone()?;
         let (stop, stopped) = mpsc::channel();
         let heart = std::thread::Builder::new().name("lock-heartbeat".to_owned()).spawn(move || {
