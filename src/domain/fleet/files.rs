@@ -4,7 +4,7 @@ use super::Fleet;
 use crate::base::error::{Error, Result, ResultExt};
 use crate::domain::node::{Node, NodeSet};
 use crate::domain::yaml_edit;
-use crate::transport::ssh::{GetOptions, PutOptions};
+use crate::transport::ssh::{GetOptions, MirrorOptions, Mirrored, PutOptions};
 use bytes::Bytes;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,28 +20,37 @@ impl Fleet {
     }
 
     /// Copies a file or folder of exactly one node to this machine.
-    pub async fn get(&self, nodes: &NodeSet, remote: &str, local: &Path) -> Result<()> {
+    pub async fn get(&self, nodes: &NodeSet, remote: &str, local: &Path, options: &GetOptions) -> Result<()> {
         let node = nodes.one()?;
-        let got = self.client.get(&node.endpoint, remote, local, &GetOptions::default(), &self.cx).await;
+        let got = self.client.get(&node.endpoint, remote, local, options, &self.cx).await;
         got.map(|_| ()).map_err(|e| e.on_node(node.name.as_str())).context(|| format!("copying {remote} to {}", local.display()))
     }
 
     /// Copies a file or folder of every node to `<local>/<node>/<its name>`.
-    pub async fn collect(&self, nodes: &NodeSet, remote: &str, local: &Path) -> Result<()> {
+    pub async fn collect(&self, nodes: &NodeSet, remote: &str, local: &Path, options: &GetOptions) -> Result<()> {
         let name = Path::new(remote.trim_end_matches('/')).file_name().map(PathBuf::from);
         let name = name.ok_or_else(|| Error::usage(format!("\"{remote}\" does not name a file or folder to collect")))?;
         let done = self.all(nodes, |fleet, node| {
-            let (remote, target) = (remote.to_owned(), local.join(&node.name).join(&name));
-            async move { fleet.client.get(&node.endpoint, &remote, &target, &GetOptions::default(), &fleet.cx).await }
+            let (remote, target, options) = (remote.to_owned(), local.join(&node.name).join(&name), options.clone());
+            async move { fleet.client.get(&node.endpoint, &remote, &target, &options, &fleet.cx).await }
         });
         done.await.map(|_| ()).context(|| format!("collecting {remote} into {}", local.display()))
     }
 
-    /// The content of a file on every node.
-    pub async fn read(&self, nodes: &NodeSet, path: &str) -> Result<Vec<Vec<u8>>> {
+    /// Makes a folder on every node the same as a local one; returns what was done on each.
+    pub async fn mirror(&self, nodes: &NodeSet, local: &Path, remote: &str, options: &MirrorOptions) -> Result<Vec<Mirrored>> {
         let done = self.all(nodes, |fleet, node| {
-            let path = path.to_owned();
-            async move { fleet.client.read(&node.endpoint, &path, &GetOptions::default(), &fleet.cx).await }
+            let (local, remote, options) = (local.to_owned(), remote.to_owned(), options.clone());
+            async move { fleet.client.mirror(&node.endpoint, &local, &remote, &options, &fleet.cx).await }
+        });
+        done.await.context(|| format!("mirroring {} to {remote}", local.display()))
+    }
+
+    /// The content of a file on every node.
+    pub async fn read(&self, nodes: &NodeSet, path: &str, options: &GetOptions) -> Result<Vec<Vec<u8>>> {
+        let done = self.all(nodes, |fleet, node| {
+            let (path, options) = (path.to_owned(), options.clone());
+            async move { fleet.client.read(&node.endpoint, &path, &options, &fleet.cx).await }
         });
         done.await.context(|| format!("reading {path}"))
     }

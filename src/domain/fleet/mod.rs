@@ -11,7 +11,7 @@ pub use jobs::Jobs;
 pub use run::{RunOptions, text};
 pub use wait::Wait;
 
-pub use crate::transport::ssh::PutOptions;
+pub use crate::transport::ssh::{GetOptions, MirrorOptions, Mirrored, PutOptions};
 
 use super::node::{Node, NodeSet};
 use crate::base::error::{Error, Kind, Result};

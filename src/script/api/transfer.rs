@@ -1,7 +1,7 @@
 //! Files on node sets: put, get, mirror, collect, read, write, template, edit_yaml.
 
 use crate::base::error::{Error, Result};
-use crate::domain::fleet::{PutOptions, text};
+use crate::domain::fleet::{GetOptions, MirrorOptions, Mirrored, PutOptions, text};
 use crate::domain::node::NodeSet;
 use crate::domain::yaml_edit;
 use crate::script::convert::to_json;
@@ -24,11 +24,39 @@ fn put_options(function: &str, options: Map) -> Result<PutOptions> {
     Ok(out)
 }
 
-fn mode_bits(mode: &str) -> Result<u32> {
+/// Reads what `get`, `collect` and `read` take.
+fn get_options(function: &str, options: Map) -> Result<GetOptions> {
+    let mut options = Options::new(function, options);
+    let out = GetOptions { sudo: options.bool("sudo")?.unwrap_or(false), user: options.string("user")? };
+    options.finish()?;
+    Ok(out)
+}
+
+/// The bits of a mode such as "0644".
+pub fn mode_bits(mode: &str) -> Result<u32> {
     u32::from_str_radix(mode.trim_start_matches("0o"), 8)
         .ok()
         .filter(|m| *m <= 0o7777)
         .ok_or_else(|| Error::usage(format!("mode \"{mode}\" is not a file mode")).hint("Modes are octal strings: \"0644\"."))
+}
+
+fn get_path(context: &NativeCallContext, nodes: &NodeSet, remote: &str, local: &str, options: Map) -> ScriptResult<()> {
+    let host = Host::of(context);
+    let options = get_options("get", options)?;
+    Ok(host.block_on_to_the_end(host.fleet().get(nodes, remote, &host.path(local), &options))?)
+}
+
+fn collect_path(context: &NativeCallContext, nodes: &NodeSet, remote: &str, local: &str, options: Map) -> ScriptResult<()> {
+    let host = Host::of(context);
+    let options = get_options("collect", options)?;
+    Ok(host.block_on_to_the_end(host.fleet().collect(nodes, remote, &host.path(local), &options))?)
+}
+
+fn read_path(context: &NativeCallContext, nodes: &NodeSet, path: &str, options: Map) -> ScriptResult<Array> {
+    let host = Host::of(context);
+    let options = get_options("read", options)?;
+    let files = host.block_on(host.fleet().read(nodes, path, &options))?;
+    Ok(files.iter().map(|bytes| String::from_utf8_lossy(bytes).into_owned().into()).collect())
 }
 
 fn write_text(context: &NativeCallContext, nodes: &NodeSet, path: &str, content: &Dynamic, options: Map) -> ScriptResult<()> {
@@ -49,6 +77,33 @@ fn put_path(context: &NativeCallContext, nodes: &NodeSet, local: &str, remote: &
     let host = Host::of(context);
     let options = put_options("put", options)?;
     Ok(host.block_on_to_the_end(host.fleet().put(nodes, &host.path(local), remote, &options))?)
+}
+
+/// What a mirror did on one node, as scripts see it.
+fn mirrored_map(done: &Mirrored) -> Dynamic {
+    let count = |n: u64| Dynamic::from(i64::try_from(n).unwrap_or(i64::MAX));
+    let mut map = Map::new();
+    map.insert("sent".into(), count(done.sent as u64));
+    map.insert("bytes".into(), count(done.bytes));
+    map.insert("deleted".into(), count(done.deleted as u64));
+    map.insert("unchanged".into(), count(done.unchanged as u64));
+    map.into()
+}
+
+fn mirror_path(context: &NativeCallContext, nodes: &NodeSet, local: &str, remote: &str, options: Map) -> ScriptResult<Array> {
+    let host = Host::of(context);
+    let mut options = Options::new("mirror", options);
+    let mirror = MirrorOptions {
+        delete: options.bool("delete")?.unwrap_or(false),
+        checksum: options.bool("checksum")?.unwrap_or(false),
+        exclude: options.strings("exclude")?.unwrap_or_default(),
+        sudo: options.bool("sudo")?.unwrap_or(false),
+        user: options.string("user")?,
+        owner: options.string("owner")?,
+    };
+    options.finish()?;
+    let done = host.block_on_to_the_end(host.fleet().mirror(nodes, &host.path(local), remote, &mirror))?;
+    Ok(done.into_iter().map(|m| mirrored_map(&m)).collect())
 }
 
 fn edit(context: &NativeCallContext, nodes: &NodeSet, path: &str, edits: &Map, options: Map) -> ScriptResult<Array> {
@@ -93,6 +148,7 @@ pub mod module {
     /// Copies a file or folder of a set of exactly one node to this machine.
     ///
     /// The local file is replaced whole or not at all. To copy from many nodes use `collect`.
+    /// Options: `sudo`, `user`.
     ///
     /// # Example
     /// ```rhai
@@ -101,13 +157,42 @@ pub mod module {
     /// n.get("note.txt", "note.txt");
     /// assert_eq(file::read("note.txt"), "from the node");
     /// ```
-    #[rhai_fn(pure, return_raw)]
-    pub fn get(context: NativeCallContext, nodes: &mut Nodes, remote: &str, local: &str) -> ScriptResult<()> {
-        let host = Host::of(&context);
-        Ok(host.block_on_to_the_end(host.fleet().get(nodes, remote, &host.path(local)))?)
+    #[rhai_fn(name = "get", pure, return_raw)]
+    pub fn get(context: NativeCallContext, nodes: &mut Nodes, remote: &str, local: &str, options: Map) -> ScriptResult<()> {
+        get_path(&context, nodes, remote, local, options)
+    }
+
+    #[rhai_fn(name = "get", pure, return_raw)]
+    pub fn get_plain(context: NativeCallContext, nodes: &mut Nodes, remote: &str, local: &str) -> ScriptResult<()> {
+        get_path(&context, nodes, remote, local, Map::new())
+    }
+
+    /// Makes a folder on every node the same as one of this machine, as rsync does: only differences are sent.
+    ///
+    /// Returns for each node what was done: `#{ sent, bytes, deleted, unchanged }`. Files are compared by size and time.
+    /// Options: `delete` (remove what is not here), `exclude` (globs), `checksum` (compare content), `owner` ("user:group"),
+    /// `sudo`, `user`.
+    ///
+    /// # Example
+    /// ```rhai
+    /// file::write("tools/a.sh", "echo a");
+    /// let n = deployment().node("server-0");
+    /// assert_eq(n.mirror("tools", "tools")[0].sent, 1);
+    /// assert_eq(n.mirror("tools", "tools")[0].sent, 0);
+    /// ```
+    #[rhai_fn(name = "mirror", pure, return_raw)]
+    pub fn mirror(context: NativeCallContext, nodes: &mut Nodes, local: &str, remote: &str, options: Map) -> ScriptResult<Array> {
+        mirror_path(&context, nodes, local, remote, options)
+    }
+
+    #[rhai_fn(name = "mirror", pure, return_raw)]
+    pub fn mirror_plain(context: NativeCallContext, nodes: &mut Nodes, local: &str, remote: &str) -> ScriptResult<Array> {
+        mirror_path(&context, nodes, local, remote, Map::new())
     }
 
     /// Copies a file or folder of every node into one folder a node: `<local>/<node>/<name>`.
+    ///
+    /// Options: `sudo`, `user`.
     ///
     /// # Example
     /// ```rhai
@@ -116,13 +201,19 @@ pub mod module {
     /// servers.collect("app.log", "logs");
     /// assert_eq(file::read("logs/server-1/app.log"), "ready\n");
     /// ```
-    #[rhai_fn(pure, return_raw)]
-    pub fn collect(context: NativeCallContext, nodes: &mut Nodes, remote: &str, local: &str) -> ScriptResult<()> {
-        let host = Host::of(&context);
-        Ok(host.block_on_to_the_end(host.fleet().collect(nodes, remote, &host.path(local)))?)
+    #[rhai_fn(name = "collect", pure, return_raw)]
+    pub fn collect(context: NativeCallContext, nodes: &mut Nodes, remote: &str, local: &str, options: Map) -> ScriptResult<()> {
+        collect_path(&context, nodes, remote, local, options)
+    }
+
+    #[rhai_fn(name = "collect", pure, return_raw)]
+    pub fn collect_plain(context: NativeCallContext, nodes: &mut Nodes, remote: &str, local: &str) -> ScriptResult<()> {
+        collect_path(&context, nodes, remote, local, Map::new())
     }
 
     /// The text of a file on every node, an array of strings in node order, exactly as it is.
+    ///
+    /// Options: `sudo`, `user`.
     ///
     /// # Example
     /// ```rhai
@@ -130,11 +221,14 @@ pub mod module {
     /// n.write("a.txt", "one\n");
     /// assert_eq(n.read("a.txt")[0], "one\n");
     /// ```
-    #[rhai_fn(pure, return_raw)]
-    pub fn read(context: NativeCallContext, nodes: &mut Nodes, path: &str) -> ScriptResult<Array> {
-        let host = Host::of(&context);
-        let files = host.block_on(host.fleet().read(nodes, path))?;
-        Ok(files.iter().map(|bytes| String::from_utf8_lossy(bytes).into_owned().into()).collect())
+    #[rhai_fn(name = "read", pure, return_raw)]
+    pub fn read(context: NativeCallContext, nodes: &mut Nodes, path: &str, options: Map) -> ScriptResult<Array> {
+        read_path(&context, nodes, path, options)
+    }
+
+    #[rhai_fn(name = "read", pure, return_raw)]
+    pub fn read_plain(context: NativeCallContext, nodes: &mut Nodes, path: &str) -> ScriptResult<Array> {
+        read_path(&context, nodes, path, Map::new())
     }
 
     /// Writes a file on every node. It is replaced whole or not at all; missing folders are made.
