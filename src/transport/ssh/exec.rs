@@ -79,7 +79,7 @@ pub(super) async fn run(client: &Client, endpoint: &Endpoint, command: &Command,
     let mut running = Running::start(client, endpoint, session, command).await.map_err(fail)?;
     let mut capture = Capture::new(command, &endpoint.name, live, &cx.events);
     let deadline = command.timeout.map(|limit| start + limit);
-    let end = running.drive(&mut Once(Some(command.input())), &mut capture, deadline, cx).await;
+    let end = running.drive(&mut Once(Some(command.input()).filter(|input| !input.is_empty())), &mut capture, deadline, cx).await;
     let took = start.elapsed();
     match end {
         End::Exit(exit) => Ok(capture.finish(exit, took)),

@@ -69,6 +69,7 @@ struct Inner {
     known: Arc<KnownHosts>,
     pool: Pool,
     digests: transfer::Digests,
+    cksums: transfer::Cksums,
     /// Commands that nobody waits for any more and that are being ended.
     endings: TaskTracker,
 }
@@ -97,6 +98,7 @@ impl Client {
             known: Arc::default(),
             pool: Pool::default(),
             digests: transfer::Digests::default(),
+            cksums: transfer::Cksums::default(),
             endings: TaskTracker::new(),
             settings,
         }))

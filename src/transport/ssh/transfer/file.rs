@@ -2,14 +2,15 @@
 
 use super::super::Client;
 use super::super::exec::{Once, Source};
+use super::cksum::Cksum;
 use super::script::{self, Rights, remote_path};
 use super::{GetOptions, PutOptions, SHOW_FROM};
 use crate::base::endpoint::Endpoint;
 use crate::base::error::{Error, Result};
 use crate::base::event::{Cx, Progress, Unit};
-use bytes::{Bytes, BytesMut};
-use sha2::{Digest, Sha256};
-use std::os::unix::fs::{FileExt, MetadataExt};
+use bytes::Bytes;
+use std::io::Read;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -18,7 +19,7 @@ const CHUNK: usize = 128 << 10;
 /// More than this is not read into memory.
 const LARGEST_READ: usize = 256 << 20;
 
-/// Input: the content, `$size` bytes of it, and then a line with its SHA-256.
+/// Input: the content, `$size` bytes of it, and then a line with what cksum says of it.
 /// `$p` the path, `$name` the local file's name (empty: a directory is an error), `$mode`, `$owner`, `$time` may be empty.
 const STORE: &str = r#"
 if [ -n "$name" ]; then
@@ -36,8 +37,8 @@ dir=${p%/*}
 stage "$dir"
 (umask 077; exec dd bs=65536 iflag=count_bytes,fullblock count="$size" of="$stage" status=none) || exit 1
 read -r want
-got=$(sha256sum < "$stage") || exit 1
-[ "${got%% *}" = "$want" ] || exit 83
+got=$(cksum < "$stage") || exit 1
+[ "$got" = "$want" ] || exit 83
 if [ -n "$owner" ]; then
   chown -- "$owner" "$stage" || exit 1
 elif [ -e "$p" ] && [ "$(id -u)" = 0 ]; then
@@ -89,9 +90,9 @@ pub(super) async fn write(
     options: &PutOptions,
     cx: &Cx,
 ) -> Result<()> {
-    let digest = super::digest::hex(Sha256::new_with_prefix(&content));
+    let sum = Cksum::of(&content).finish();
     let size = content.len() as u64;
-    let mut source = Content { parts: [Some(content), Some(format!("{digest}\n").into())] };
+    let mut source = Content { parts: [Some(content), Some(format!("{sum}\n").into())] };
     store(client, endpoint, remote, size, options, ["", ""], &mut source, cx).await
 }
 
@@ -111,16 +112,16 @@ pub(super) async fn put(
     let options = PutOptions { mode: Some(mode), ..options.clone() };
     let size = meta.len();
     let label = || format!("{} to {}", local.display(), endpoint.name);
-    let digest = {
+    let sum = {
         let (client, local, meta) = (client.clone(), local.to_owned(), meta.clone());
-        tokio::spawn(async move { client.0.digests.of(&local, &meta).await })
+        tokio::spawn(async move { client.0.cksums.of(&local, &meta).await })
     };
     let mut source = FileSource {
         path: local.to_owned(),
         file: Arc::new(file),
         meta: meta.clone(),
         at: 0,
-        digest: Some(digest),
+        sum: Some(sum),
         progress: (size >= SHOW_FROM).then(|| cx.events.progress(label(), size, Unit::Bytes)),
     };
     store(client, endpoint, remote, size, &options, [&name, &time], &mut source, cx).await
@@ -153,7 +154,7 @@ async fn store(
     script::failure(&output, remote).map_or(Ok(()), Err)
 }
 
-/// Content in memory, then the line with its digest.
+/// Content in memory, then the line with its checksum.
 struct Content {
     parts: [Option<Bytes>; 2],
 }
@@ -164,13 +165,13 @@ impl Source for Content {
     }
 }
 
-/// A local file in chunks, then the line with its digest, which is computed meanwhile.
+/// A local file in chunks, then the line with its checksum, which is computed meanwhile.
 struct FileSource {
     path: PathBuf,
     file: Arc<std::fs::File>,
     meta: std::fs::Metadata,
     at: u64,
-    digest: Option<tokio::task::JoinHandle<Result<String>>>,
+    sum: Option<tokio::task::JoinHandle<Result<String>>>,
     progress: Option<Progress>,
 }
 
@@ -178,13 +179,14 @@ impl Source for FileSource {
     async fn next(&mut self) -> Result<Option<Bytes>> {
         if self.at < self.meta.len() {
             let wanted = usize::try_from(self.meta.len() - self.at).unwrap_or(CHUNK).min(CHUNK);
-            let (file, at) = (self.file.clone(), self.at);
+            let file = self.file.clone();
             let reading = tokio::task::spawn_blocking(move || {
-                let mut buffer = BytesMut::zeroed(wanted);
-                file.read_exact_at(&mut buffer, at).map(|()| buffer.freeze())
+                let mut buffer = Vec::with_capacity(wanted);
+                let read = (&*file).take(wanted as u64).read_to_end(&mut buffer)?;
+                if read == wanted { Ok(Bytes::from(buffer)) } else { Err(std::io::ErrorKind::UnexpectedEof.into()) }
             });
             let chunk = reading.await.map_err(|e| Error::internal(format!("reading a file stopped: {e}")))?;
-            let chunk = chunk.map_err(|e| match e.kind() {
+            let chunk = chunk.map_err(|e: std::io::Error| match e.kind() {
                 std::io::ErrorKind::UnexpectedEof => {
                     let message = format!("{} became shorter while it was copied", self.path.display());
                     Error::new(crate::base::error::Kind::Transfer, message)
@@ -197,8 +199,8 @@ impl Source for FileSource {
             }
             return Ok(Some(chunk));
         }
-        let Some(digest) = self.digest.take() else { return Ok(None) };
-        let digest = digest.await.map_err(|e| Error::internal(format!("hashing stopped: {e}")))??;
-        Ok(Some(format!("{digest}\n").into()))
+        let Some(sum) = self.sum.take() else { return Ok(None) };
+        let sum = sum.await.map_err(|e| Error::internal(format!("summing stopped: {e}")))??;
+        Ok(Some(format!("{sum}\n").into()))
     }
 }

@@ -1,12 +1,13 @@
 //! Files and trees, to hosts and from them, through plain commands: the target needs a shell, coreutils and tar.
 //!
 //! Everything is streamed through one session, so a slow round trip is paid once and not once a file. What arrives goes to
-//! a temporary name beside its place (`.opsrun-stage-…`), is compared by SHA-256, and is renamed only then: a target has the
+//! a temporary name beside its place (`.opsrun-stage-…`), is compared by its checksum, and is renamed only then: a target has the
 //! old file or the new one, never half of either. What a broken connection leaves behind is removed by the script itself,
 //! which sees its input end, or else by the next transfer to the same directory.
 //!
 //! Remote paths are relative to the login directory; `~/` says the same.
 
+mod cksum;
 mod digest;
 mod file;
 mod get;
@@ -23,6 +24,7 @@ use crate::base::event::Cx;
 use bytes::Bytes;
 use std::path::{Path, PathBuf};
 
+pub(super) use cksum::Cksums;
 pub(super) use digest::Digests;
 pub use mirror::{MirrorOptions, Mirrored};
 
