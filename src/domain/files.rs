@@ -108,9 +108,9 @@ pub fn remove(path: &Path, project: &Project) -> Result<bool> {
 pub fn list(root: &Path, pattern: &str) -> Result<Vec<String>> {
     let bad = |e: &globset::Error| Error::usage(format!("\"{pattern}\" is not a file pattern: {}", e.kind()));
     let glob = GlobBuilder::new(pattern).literal_separator(true).build().map_err(|e| bad(&e))?.compile_matcher();
-    let special = |part: &&str| part.contains(['*', '?', '[', '{', '\\']);
+    let special = |part: &str| part.contains(['*', '?', '[', '{', '\\']);
     let parts: Vec<&str> = pattern.split('/').collect();
-    let plain = parts.iter().position(|p| special(&p)).unwrap_or(parts.len());
+    let plain = parts.iter().position(|p| special(p)).unwrap_or(parts.len());
     let base = parts[..plain].join("/");
     let base = if pattern.starts_with('/') && base.is_empty() { "/".to_owned() } else { base };
     let start = root.join(&base);

@@ -75,6 +75,8 @@ pub struct State {
     pub tasks: Vec<Arc<TaskState>>,
     pub exit: Option<u8>,
     pub params: super::params::Declared,
+    /// Removed at the end of the run.
+    pub temp_dirs: Vec<tempfile::TempDir>,
 }
 
 thread_local! {

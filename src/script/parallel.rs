@@ -241,6 +241,7 @@ impl Host {
             }
         }
         self.stop_tasks();
+        self.state().temp_dirs.clear();
         match failed.len() {
             0 => Ok(()),
             1 => Err(failed.remove(0).context("running what the script had put off with defer")),

@@ -70,8 +70,7 @@ pub mod module {
     /// ```
     #[rhai_fn(return_raw)]
     pub fn json(text: &str) -> ScriptResult<Dynamic> {
-        let value: serde_json::Value =
-            serde_json::from_str(text).map_err(|e| Error::config(format!("not valid JSON: {e}")))?;
+        let value: serde_json::Value = serde_json::from_str(text).map_err(|e| Error::config(format!("not valid JSON: {e}")))?;
         Ok(from_json(&value))
     }
 
@@ -179,9 +178,8 @@ pub mod module {
     #[rhai_fn(return_raw)]
     pub fn captures_all(text: &str, pattern: &str) -> ScriptResult<Array> {
         let regex = pattern::compile(pattern)?;
-        let groups = |found: regex::Captures| -> Array {
-            found.iter().map(|g| g.map_or(Dynamic::UNIT, |m| m.as_str().into())).collect()
-        };
+        let groups =
+            |found: regex::Captures| -> Array { found.iter().map(|g| g.map_or(Dynamic::UNIT, |m| m.as_str().into())).collect() };
         Ok(regex.captures_iter(text).map(|c| groups(c).into()).collect())
     }
 
@@ -189,10 +187,10 @@ pub mod module {
     ///
     /// # Example
     /// ```rhai
-    /// assert_eq("a-1 b-2".replaced(`(\w)-(\d)`, "$2$1"), "1a 2b");
+    /// assert_eq("a-1 b-2".replaced_matches(`(\w)-(\d)`, "$2$1"), "1a 2b");
     /// ```
     #[rhai_fn(return_raw)]
-    pub fn replaced(text: &str, pattern: &str, replacement: &str) -> ScriptResult<String> {
+    pub fn replaced_matches(text: &str, pattern: &str, replacement: &str) -> ScriptResult<String> {
         Ok(pattern::compile(pattern)?.replace_all(text, replacement).into_owned())
     }
 }

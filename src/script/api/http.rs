@@ -16,7 +16,9 @@ fn pairs(option: &str, map: Option<Map>) -> ScriptResult<Vec<(String, String)>> 
         let plain = || (value.is_int() || value.is_float() || value.is_bool()).then(|| value.to_string());
         match text(&value).or_else(plain) {
             Some(text) => Ok((name.to_string(), text)),
-            None => Err(Error::usage(format!("\"{name}\" in option \"{option}\" must be a string, not {}", shown(&value))).into()),
+            None => {
+                Err(Error::usage(format!("\"{name}\" in option \"{option}\" must be a string, not {}", shown(&value))).into())
+            }
         }
     };
     map.unwrap_or_default().into_iter().map(field).collect()

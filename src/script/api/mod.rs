@@ -10,9 +10,12 @@
 //! The first line of the manual is one sentence; then details; then `# Example` with a fenced `rhai` block, which a test runs.
 
 pub mod control;
+pub mod data;
 pub mod deployment;
 pub mod each;
+pub mod files;
 pub mod forward;
+pub mod http;
 pub mod jobs;
 pub mod library;
 pub mod local;
@@ -22,6 +25,7 @@ pub mod output;
 pub mod program;
 pub mod remote;
 pub mod secrets;
+pub mod stats;
 pub mod text;
 pub mod transfer;
 pub mod units;
@@ -37,9 +41,11 @@ pub const TYPES: &[&str] = &["Deployment", "Forward", "Jobs", "Nodes", "Object",
 pub fn register(engine: &mut Engine) {
     engine
         .register_global_module(exported_module!(control::module).into())
+        .register_global_module(exported_module!(data::module).into())
         .register_global_module(exported_module!(deployment::module).into())
         .register_global_module(exported_module!(each::module).into())
         .register_global_module(exported_module!(forward::module).into())
+        .register_global_module(exported_module!(http::downloads).into())
         .register_global_module(exported_module!(jobs::module).into())
         .register_global_module(exported_module!(library::module).into())
         .register_global_module(exported_module!(local::module).into())
@@ -49,9 +55,14 @@ pub fn register(engine: &mut Engine) {
         .register_global_module(exported_module!(program::module).into())
         .register_global_module(exported_module!(remote::module).into())
         .register_global_module(exported_module!(secrets::module).into())
+        .register_global_module(exported_module!(stats::comparison).into())
         .register_global_module(exported_module!(text::module).into())
         .register_global_module(exported_module!(transfer::module).into())
         .register_global_module(exported_module!(units::module).into())
         .register_global_module(exported_module!(waiting::module).into());
+    engine
+        .register_static_module("file", exported_module!(files::module).into())
+        .register_static_module("hdr", exported_module!(stats::module).into())
+        .register_static_module("http", exported_module!(http::module).into());
     engine.register_iterator::<NodeSet>();
 }

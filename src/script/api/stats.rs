@@ -44,7 +44,7 @@ pub mod module {
     /// # Example
     /// ```rhai
     /// let histogram = "HISTFAAAAC142pNpmSzMwMDAzQABzFCaEch0M9ixgMH+A0Tg4DrGI4x/+Zn+yjMBAJ4VCLc=";
-    /// file::write("loader.hdr", `Tag=READ-st,1700000000.000,10.000,8.000,${histogram}\n`);
+    /// file::write("loader.hdr", `Tag=READ-st,1700000000.000,10.000,8.000,${histogram}` + "\n");
     /// let read = hdr::summary(["loader.hdr"])["READ-st"];
     /// assert_eq(read.ops, 100);
     /// assert_eq(read.throughput, 10.0);
