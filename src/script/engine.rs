@@ -3,10 +3,8 @@
 use super::host::{self, Host};
 use super::resolver::Resolver;
 use super::{api, object, syntax};
-use crate::base::error::{Error, Kind};
 use crate::base::event::Event;
-use crate::base::suggest::did_you_mean;
-use rhai::{Dynamic, Engine, Map, OptimizationLevel};
+use rhai::{Dynamic, Engine, OptimizationLevel};
 use std::sync::Arc;
 
 /// The stack of a thread that runs scripts: enough for `CALL_LEVELS` in a debug build.
@@ -24,6 +22,7 @@ pub fn new(host: &Arc<Host>) -> Engine {
     let mut engine = Engine::new();
     engine
         .set_strict_variables(true)
+        // Not `on_map_missing_property`, which could name the nearest key: Rhai asks it for `map.new_key = value` too.
         .set_fail_on_invalid_map_property(true)
         // `Full` would run native functions with constant arguments while compiling.
         .set_optimization_level(OptimizationLevel::Simple)
@@ -41,18 +40,9 @@ pub fn new(host: &Arc<Host>) -> Engine {
     });
     // Looking at the signal costs more than most operations.
     engine.on_progress(|operations| (operations % 64 == 0 && host::is_cancelled()).then_some(Dynamic::UNIT));
-    engine.on_map_missing_property(|map, key, _| Err(missing_key(map, key).into()));
     engine.set_module_resolver(Resolver::default());
     syntax::register(&mut engine);
     object::register(&mut engine);
     api::register(&mut engine);
     engine
-}
-
-fn missing_key(map: &Map, key: &str) -> Error {
-    let error = Error::new(Kind::Script, format!("the map has no key {key}"));
-    match did_you_mean(key, map.keys().map(|k| &k[..])) {
-        Some(hint) => error.hint(hint),
-        None => error.hint("It is empty."),
-    }
 }

@@ -19,7 +19,9 @@ pub fn of(engine: &Engine, host: &Host, error: &EvalAltResult, source: &str) -> 
         E::ErrorFunctionNotFound(call, _) => function_not_found(engine, host, call),
         E::ErrorVariableNotFound(name, _) => variable_not_found(host, name, source),
         E::ErrorModuleNotFound(name, _) => script(format!("there is no module {name}")),
-        E::ErrorPropertyNotFound(name, _) => script(format!("the map has no key {name}")),
+        E::ErrorPropertyNotFound(name, _) => {
+            script(format!("the map has no key {name}")).hint(format!("Ask with \"{name}\" in map; map.keys() lists its keys."))
+        }
         E::ErrorDotExpr(text, _) => property(engine, host, text),
         E::ErrorIndexingType(what, _) => indexing(what),
         E::ErrorIndexNotFound(index, _) => script(format!("there is nothing at [{index}]")),
