@@ -39,7 +39,9 @@ pub fn files(pattern: &Path) -> Vec<PathBuf> {
     for part in pattern.components() {
         let text = part.as_os_str().to_string_lossy();
         if !matches!(part, Component::Normal(_)) || !text.contains(['*', '?']) {
-            found.iter_mut().for_each(|path| path.push(part));
+            for path in &mut found {
+                path.push(part);
+            }
             continue;
         }
         let chars: Vec<char> = text.chars().collect();

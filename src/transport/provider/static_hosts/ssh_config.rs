@@ -376,7 +376,7 @@ mod tests {
         let theirs = oracle(config, host, user);
         let one = |key: &str| theirs.get(key).map(|v| v[0].as_str());
         assert_eq!(ours.host_name.as_deref().unwrap_or(host).to_ascii_lowercase(), one("hostname").unwrap(), "{host}");
-        assert_eq!(user.or(ours.user.as_deref()).unwrap_or(&query.local_user), one("user").unwrap(), "{host}");
+        assert_eq!(user.or(ours.user.as_deref()).unwrap_or(query.local_user), one("user").unwrap(), "{host}");
         assert_eq!(ours.port.unwrap_or(22).to_string(), one("port").unwrap(), "{host}");
         assert_eq!(
             ours.connect_timeout.map_or("none".into(), |t| t.as_secs().to_string()),
