@@ -142,7 +142,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn no_text_panics_and_every_host_is_read_back(text in ".{0,24}", parts in ("[a-z]{1,8}", "[a-z0-9.:]{1,16}", 1u16..)) {
+        fn no_text_panics_and_every_host_is_read_back(text in "[a-z0-9@:.\\[\\]%-]{0,16}|\\PC{0,24}", parts in ("[a-z]{1,8}", "[a-z0-9.:]{1,16}", 1u16..)) {
             let _ = Host::parse(&text);
             let (user, name, port) = parts;
             let host = Host::parse(&format!("{user}@[{name}]:{port}")).unwrap();
