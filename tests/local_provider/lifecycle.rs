@@ -161,7 +161,15 @@ fn an_address_that_was_taken_meanwhile_is_named_with_who_took_it() {
     let nodes = lab.create(&specs("server", 2));
     kill9(lab.supervisor());
     let place = (nodes[0].endpoint.host.as_str(), nodes[0].endpoint.port);
-    let taken = std::net::TcpListener::bind(place).unwrap();
+    // The kernel takes a moment to close what the killed process listened on.
+    let deadline = std::time::Instant::now() + Duration::from_secs(10);
+    let taken = loop {
+        match std::net::TcpListener::bind(place) {
+            Ok(taken) => break taken,
+            Err(e) => assert!(std::time::Instant::now() < deadline, "{place:?}: {e}"),
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    };
     let error = lab.try_create(&specs("server", 2)).unwrap_err();
     assert_eq!(error.details().node.as_deref(), Some("server-0"));
     assert!(error.message().contains(&format!("process {} (", std::process::id())), "{error}");
