@@ -129,7 +129,7 @@ impl Checker<'_> {
             let names = names.iter().map(String::as_str).chain(file.functions.keys().map(String::as_str));
             return Some(unknown(format!("there is no function {name}"), name, names, "`opsrun doc` lists all functions."));
         }
-        let forms: Vec<String> = self.known.named(name).map(super::signatures::Signature::show).collect();
+        let forms = Signatures::forms(self.known.named(name));
         Some(wrong_count(name, &arities, args, &forms))
     }
 
@@ -163,7 +163,7 @@ impl Checker<'_> {
             if arities.is_empty() {
                 return Some(unknown(format!("{shown} has no function {name}"), name, siblings, ""));
             }
-            let forms: Vec<String> = self.known.named(&full).map(super::signatures::Signature::show).collect();
+            let forms = Signatures::forms(self.known.named(&full));
             return Some(wrong_count(&full, &arities, args, &forms));
         };
         match module.functions.get(name) {
@@ -209,7 +209,7 @@ impl Checker<'_> {
         }
         let mut arities: BTreeSet<usize> = self.known.named(name).filter_map(|f| f.params.len().checked_sub(1)).collect();
         arities.extend(file.functions.get(name).into_iter().flatten());
-        let mut forms: Vec<String> = self.known.named(name).map(super::signatures::Signature::show).collect();
+        let mut forms = Signatures::forms(self.known.named(name));
         let mut names: BTreeSet<String> = BTreeSet::new();
         for other in self.files.values().map(Arc::as_ref).chain(std::iter::once(file)) {
             for ((class, method), counts) in &other.methods {

@@ -5,15 +5,16 @@
 
 use super::convert::ScriptResult;
 use super::host::Host;
-use super::signatures::{Signatures, strip};
+use super::signatures::strip;
 use super::sources::rhai_closure_prefix;
 use crate::base::error::{Error, Kind};
 use crate::base::suggest::did_you_mean;
 use rhai::{
-    Dynamic, Engine, FuncRegistration, GlobalRuntimeState, Map, Module, NativeCallContext, Position, RhaiFunc, ScriptFuncDef,
-    Shared,
+    Dynamic, Engine, EvalAltResult, FuncRegistration, GlobalRuntimeState, Map, Module, NativeCallContext, Position, RhaiFunc,
+    ScriptFuncDef, Shared,
 };
 use std::any::TypeId;
+use std::cell::RefCell;
 use std::sync::{Arc, RwLock};
 
 /// A handle: copies are the same object.
@@ -189,6 +190,11 @@ impl Class {
         self.name == name && self.lib.id() == source && libs.iter().any(|lib| Shared::ptr_eq(lib, &self.lib))
     }
 
+    /// Whether a function of this file may call private methods.
+    fn is_inside(&self, source: Option<&str>) -> bool {
+        source.is_some() && self.lib.id() == source
+    }
+
     fn method(&self, name: &str, args: usize) -> Option<&Method> {
         self.methods.iter().find(|m| m.name == name && m.params.len() == args)
     }
@@ -221,6 +227,21 @@ fn typed(lib: &Shared<Module>) -> impl Iterator<Item = &Shared<ScriptFuncDef>> {
     lib.iter_script_fn_info().map(|(.., def)| def).filter(|d| d.this_type.is_some())
 }
 
+thread_local! {
+    /// The last method that was called on an object and is not there: Rhai's error does not say of which class.
+    static MISSING: RefCell<Option<(String, usize, bool, Object)>> = const { RefCell::new(None) };
+}
+
+fn note_missing(object: &Object, name: &str, args: usize, inside: bool) {
+    MISSING.set(Some((name.to_owned(), args, inside, object.clone())));
+}
+
+/// What to say when no function took a call on an object, if it was a method of that object that was meant.
+pub fn missing_method(name: &str, args: usize) -> Option<Error> {
+    let (missing, count, inside, object) = MISSING.take()?;
+    (missing == name && count == args).then(|| object.class().no_method(name, args - 1, inside))
+}
+
 /// Sends method calls on objects to their classes: Rhai asks here when it knows no function for a call,
 /// which is so for classes of modules that were not known before the run (`prepare`).
 pub fn register(engine: &mut Engine) {
@@ -229,11 +250,12 @@ pub fn register(engine: &mut Engine) {
         let Some(object) = args.first().and_then(|a| a.read_lock::<Object>().map(|o| o.clone())) else { return Ok(None) };
         let host = Host::of_eval(&context);
         // Also asked when a function was found and failed: then its error stands.
-        let exists = || Signatures::of(context.engine(), &host).takes_any(name, args.len());
-        if !is_method
-            || host.is_dispatched(name, args.len())
-            || (object.class().method(name, args.len() - 1).is_none() && exists())
-        {
+        if !is_method || host.is_dispatched(name, args.len()) {
+            return Ok(None);
+        }
+        if object.class().method(name, args.len() - 1).is_none() {
+            let inside = object.class().is_inside(context.source());
+            note_missing(&object, name, args.len(), inside);
             return Ok(None);
         }
         call(context.engine(), context.global_runtime_state(), &object, name, &mut args[1..]).map(Some)
@@ -278,10 +300,16 @@ fn call(
     args: &mut [&mut Dynamic],
 ) -> ScriptResult<Dynamic> {
     let class = object.class();
-    let inside = class.lib.id().is_some() && caller.source() == class.lib.id();
+    let inside = class.is_inside(caller.source());
     match class.method(name, args.len()) {
         Some(method) if inside || !method.private => {}
-        _ => return Err(class.no_method(name, args.len(), inside).into()),
+        Some(_) => return Err(class.no_method(name, args.len(), inside).into()),
+        None => {
+            // Rhai's own error, because some of its functions (map, filter, …) try on when there is no such function.
+            note_missing(object, name, args.len() + 1, inside);
+            let call = format!("{name} (Object{})", ", any".repeat(args.len()));
+            return Err(Box::new(EvalAltResult::ErrorFunctionNotFound(call, Position::NONE)));
+        }
     }
     let mut global = class.environment.clone();
     global.tag = caller.tag.clone();

@@ -245,7 +245,10 @@ impl Host {
         match failed.len() {
             0 => Ok(()),
             1 => Err(failed.remove(0).context("running what the script had put off with defer")),
-            n => Err(Error::new(Kind::Thrown, format!("{n} defer blocks failed")).with_failed(failed)),
+            n => {
+                let failed = failed.into_iter().map(|e| e.on_node("defer")).collect();
+                Err(Error::new(Kind::Thrown, format!("{n} defer blocks failed")).with_failed(failed))
+            }
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::options::shown;
 use crate::base::error::{Error, Result};
-use crate::base::suggest::did_you_mean;
+use crate::base::suggest::nearest;
 use crate::base::units::{parse_duration, parse_size};
 use rhai::{AST, ASTNode, Dynamic, Expr, FnCallExpr, Map, Stmt};
 
@@ -64,10 +64,11 @@ fn find(defaults: &Map, given: &str) -> Result<(String, bool)> {
         return Ok((positive.to_owned(), true));
     }
     let error = Error::usage(format!("this script has no option --{given}"));
-    Err(match did_you_mean(&name, defaults.keys().map(|k| &k[..])) {
-        Some(hint) => error.hint(hint),
-        None => error.hint("It declares none."),
-    })
+    if let Some(near) = nearest(&name, defaults.keys().map(|k| &k[..])) {
+        return Err(error.hint(format!("Did you mean --{}?", near.replace('_', "-"))));
+    }
+    let all: Vec<String> = defaults.keys().map(|k| format!("--{}", k.replace('_', "-"))).collect();
+    Err(error.hint(if all.is_empty() { "It takes none.".to_owned() } else { format!("It takes {}.", all.join(", ")) }))
 }
 
 /// A value of the type of its default.
@@ -260,7 +261,7 @@ mod tests {
     fn wrong_words_are_refused() {
         let say = |text: &str| read(&defaults(), &words(text)).unwrap_err();
         assert_eq!(say("--row=1").message(), "this script has no option --row");
-        assert_eq!(say("--row=1").details().hints, ["Did you mean \"rows\"?"]);
+        assert_eq!(say("--row=1").details().hints, ["Did you mean --rows?"]);
         assert_eq!(say("--rows=many").message(), "--rows must be a whole number, not \"many\"");
         assert_eq!(say("--rows").message(), "--rows needs a value, such as --rows=1000");
         assert!(say("--time=30").message().contains("has no unit"));

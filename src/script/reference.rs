@@ -36,6 +36,8 @@ pub struct Entry {
     pub text: String,
     /// Scripts that show it; each runs as it is.
     pub examples: Vec<Example>,
+    #[serde(skip)]
+    signatures: Vec<Signature>,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
@@ -46,6 +48,10 @@ pub struct Example {
 }
 
 impl Entry {
+    fn new(name: String, sort: Sort, module: &str, form: Signature, text: String, examples: Vec<Example>) -> Self {
+        Self { name, sort, module: module.to_owned(), forms: Vec::new(), text, examples, signatures: vec![form] }
+    }
+
     /// The first sentence.
     pub fn summary(&self) -> &str {
         self.text.lines().next().unwrap_or_default()
@@ -66,14 +72,10 @@ pub fn entries(host: &Arc<Host>) -> Result<Vec<Entry>> {
     for (name, doc) in &known.types {
         if super::api::TYPES.contains(&name.as_str()) {
             let (text, examples) = split(doc);
-            entries.push(Entry {
-                name: name.clone(),
-                sort: Sort::Type,
-                module: String::new(),
-                forms: vec![name.clone()],
-                text,
-                examples,
-            });
+            let mut entry = Entry::new(name.clone(), Sort::Type, "", Signature::default(), text, examples);
+            entry.signatures.clear();
+            entry.forms = vec![name.clone()];
+            entries.push(entry);
         }
     }
     for f in known.functions.iter().filter(|f| is_word(&f.name) || f.name.starts_with("get$")) {
@@ -85,6 +87,14 @@ pub fn entries(host: &Arc<Host>) -> Result<Vec<Entry>> {
     }
     for module in resolver::std_names(&host.project().root) {
         std_module(&engine, host, &module, &mut entries)?;
+    }
+    for entry in &mut entries {
+        entry.signatures.sort_by_key(|s| s.params.len());
+        let forms = Signatures::forms(entry.signatures.iter());
+        if !forms.is_empty() {
+            entry.forms =
+                if entry.sort == Sort::Property { forms.iter().map(|f| f.replacen("()", "", 1)).collect() } else { forms };
+        }
     }
     entries.sort_by(|a, b| (a.module == "rhai", &a.module, &a.name).cmp(&(b.module == "rhai", &b.module, &b.name)));
     Ok(entries)
@@ -109,11 +119,10 @@ fn add(entries: &mut Vec<Entry>, f: &Signature, module: &str) {
         (None, None) if f.module.is_empty() => (f.name.clone(), Sort::Function),
         (None, None) => (format!("{}::{}", f.module, f.name), Sort::Function),
     };
-    let form = match sort {
-        Sort::Property => name.clone(),
-        Sort::Method => Signature { params: f.params[1..].to_vec(), name: name.clone(), ..f.clone() }.show(),
-        _ => f.show(),
-    };
+    // A receiver is shown before the dot, a property without parentheses.
+    let skip = usize::from(matches!(sort, Sort::Method | Sort::Property));
+    let (plain, of) = (name.rsplit("::").next().unwrap_or(&name).to_owned(), f.params[skip.min(f.params.len())..].to_vec());
+    let form = Signature { name: plain, params: of, ..f.clone() };
     if matches!(f.name.as_str(), "to_string" | "to_debug" | "print" | "debug") && receiver.is_some() {
         return;
     }
@@ -121,37 +130,14 @@ fn add(entries: &mut Vec<Entry>, f: &Signature, module: &str) {
     let found = entries.iter_mut().find(|e| e.name == name && e.module == module);
     match found {
         Some(entry) => {
-            merge_form(&mut entry.forms, form, f);
+            entry.signatures.push(form);
             if !text.is_empty() && !entry.text.contains(&text) {
                 entry.text = format!("{}\n\n{text}", entry.text).trim_start().to_owned();
             }
             entry.examples.extend(examples);
         }
-        None => entries.push(Entry { name, sort, module: module.to_owned(), forms: vec![form], text, examples }),
+        None => entries.push(Entry::new(name, sort, module, form, text, examples)),
     }
-}
-
-/// Two functions that differ by an option map at the end are one with an optional map.
-fn merge_form(forms: &mut Vec<String>, form: String, f: &Signature) {
-    if forms.contains(&form) {
-        return;
-    }
-    let options = f.params.last().filter(|p| p.kind == "map").map(option_text);
-    let without = options.and_then(|o| {
-        let (short, longer) = (form.replacen(&format!(", {o})"), ")", 1), form.replacen(&format!("({o})"), "()", 1));
-        forms.iter().position(|known| *known != form && (*known == short || *known == longer)).map(|at| (at, o))
-    });
-    match without {
-        Some((at, o)) => {
-            let before = if forms[at].contains("()") { "" } else { ", " };
-            forms[at] = forms[at].replacen(')', &format!("[{before}{o}])"), 1);
-        }
-        None => forms.push(form),
-    }
-}
-
-fn option_text(p: &Param) -> String {
-    format!("{}: {}", p.name, p.kind)
 }
 
 /// The text of a manual, and the examples in it.
@@ -188,17 +174,18 @@ fn std_module(engine: &Engine, host: &Arc<Host>, path: &str, entries: &mut Vec<E
             Some(class) => (format!("{class}.{}", f.name), Sort::Method),
             None => (format!("{alias}::{}", f.name), Sort::Function),
         };
-        let form = format!("{name}({})", f.params.join(", "));
+        let kind = |p: &str| if matches!(p, "options" | "opts") { "map" } else { "any" };
+        let params = f.params.iter().map(|p| Param { name: (*p).to_owned(), kind: kind(p).to_owned() }).collect();
+        let form = Signature { name: name.clone(), params, ..Signature::default() };
         match entries.iter_mut().find(|e| e.name == name && e.module == path) {
             Some(entry) => {
-                entry.forms.push(form);
-                entry.forms.sort_by_key(String::len);
-                if entry.text.is_empty() || !text.is_empty() {
+                entry.signatures.push(form);
+                if !text.is_empty() {
                     entry.text = format!("{}\n\n{text}", entry.text).trim().to_owned();
                 }
                 entry.examples.extend(examples);
             }
-            None => entries.push(Entry { name, sort, module: path.to_owned(), forms: vec![form], text, examples }),
+            None => entries.push(Entry::new(name, sort, path, form, text, examples)),
         }
     }
     Ok(())

@@ -6,7 +6,7 @@ use super::engine;
 use super::host::Host;
 use super::resolver::{self, read_script};
 use super::{object, params, syntax};
-use crate::base::error::{Error, Result};
+use crate::base::error::{Error, Location, Result};
 use rhai::{AST, ASTNode, Dynamic, Engine, EvalAltResult, Expr, Position, Scope, Stmt};
 use std::panic::AssertUnwindSafe;
 use std::path::Path;
@@ -40,24 +40,40 @@ pub fn compile(engine: &Engine, host: &Host, name: &str, text: &str, scope: &Sco
     Ok(ast)
 }
 
-/// Makes known what the script and all modules it names declare, before it runs. Modules that cannot be read or compiled
-/// are left to their import, which is where the error belongs.
-pub fn prepare(engine: &mut Engine, host: &Host, ast: &AST) {
-    let mut waiting = vec![ast.clone()];
-    while let Some(ast) = waiting.pop() {
+/// Makes known what the script and all modules it names declare, before it runs. A module that a script or module imports at
+/// its top must be there and compile; others are left to their import, which may never come.
+pub fn prepare(engine: &mut Engine, host: &Host, ast: &AST) -> Result<()> {
+    let mut waiting = vec![(ast.clone(), Vec::new(), true)];
+    while let Some((ast, importers, always)) = waiting.pop() {
         object::prepare(engine, host, ast.iter_functions());
+        let source = ast.source().unwrap_or_default().to_owned();
         for import in imports(&ast) {
-            let found = resolver::find(&host.project().root, ast.source().unwrap_or_default(), &import.path);
-            let Ok(found) = found else { continue };
+            let certain = always && import.at_top;
+            let mut places: Vec<Location> = vec![host.sources().locate(&source, import.position)];
+            places.extend(importers.iter().cloned());
+            let fail = |mut error: Error| {
+                error.details_mut().places.extend(places.iter().cloned());
+                error.exit_with(2)
+            };
+            let found = match resolver::find(&host.project().root, &source, &import.path) {
+                Ok(found) => found,
+                Err(error) if certain => return Err(fail(error)),
+                Err(_) => continue,
+            };
             if host.has_compiled(&found.name) {
                 continue;
             }
-            if let Ok(module) = compile(engine, host, &found.name, &found.text, &Scope::new()) {
-                host.keep_compiled(&found.name, module.clone());
-                waiting.push(module);
+            match compile(engine, host, &found.name, &found.text, &Scope::new()) {
+                Ok(module) => {
+                    host.keep_compiled(&found.name, module.clone());
+                    waiting.push((module, places, certain));
+                }
+                Err(error) if certain => return Err(fail(diagnostics::explain(engine, host, &error, &found.name))),
+                Err(_) => {}
             }
         }
     }
+    Ok(())
 }
 
 /// `import "path" as alias` with a path that is known before the script runs.
@@ -66,16 +82,28 @@ pub struct Import {
     pub path: String,
     pub alias: String,
     pub position: Position,
+    /// Not within a block, loop or function: it is always done.
+    pub at_top: bool,
 }
 
 /// All imports of a script with a literal path.
 pub fn imports(ast: &AST) -> Vec<Import> {
+    let at_top: Vec<Position> = ast
+        .statements()
+        .iter()
+        .filter_map(|s| if let Stmt::Import(import, _) = s { Some(import.0.position()) } else { None })
+        .collect();
     let mut found = Vec::new();
     ast.walk(&mut |path| {
         if let Some(ASTNode::Stmt(Stmt::Import(import, _))) = path.last()
             && let Expr::StringConstant(path, position) = &import.0
         {
-            found.push(Import { path: path.to_string(), alias: import.1.name.to_string(), position: *position });
+            found.push(Import {
+                path: path.to_string(),
+                alias: import.1.name.to_string(),
+                position: *position,
+                at_top: at_top.contains(position),
+            });
         }
         true
     });
@@ -126,7 +154,7 @@ fn run_text(host: &Arc<Host>, name: &str, text: &str) -> Result<Ended> {
         Ok(ast) => ast,
         Err(error) => return Err(diagnostics::explain(&engine, host, &error, name).exit_with(2)),
     };
-    prepare(&mut engine, host, &ast);
+    prepare(&mut engine, host, &ast)?;
     let engine = Arc::new(engine);
     host.starts(name, &engine, params::uses_deployment(&ast));
     let outcome = engine.eval_ast_with_scope::<Dynamic>(&mut Scope::new(), &ast);

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// One native function.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Signature {
     /// The module it is called through (`file` of `file::read`); empty for global functions.
     pub module: String,
@@ -147,6 +147,30 @@ impl Signatures {
         self.named(name).any(|f| f.params.len() == params && f.params.first().is_some_and(|p| p.kind == "any"))
     }
 
+    /// How a function is called: forms that differ only by an option map at the end are one.
+    pub fn forms<'a>(overloads: impl Iterator<Item = &'a Signature>) -> Vec<String> {
+        let mut forms: Vec<(String, Vec<Param>)> = Vec::new();
+        for f in overloads {
+            let optional = f.params.last().filter(|p| p.kind == "map");
+            let short = optional.map(|_| &f.params[..f.params.len() - 1]);
+            match forms.iter_mut().find(|(_, params)| short.is_some_and(|s| *s == params[..])) {
+                Some((form, params)) => {
+                    let (head, tail) = form.split_once(')').unwrap_or((form, ""));
+                    let comma = if params.is_empty() { "" } else { ", " };
+                    let optional = optional.map(|p| format!("{}: {}", p.name, p.kind)).unwrap_or_default();
+                    *form = format!("{head}[{comma}{optional}]){tail}");
+                }
+                None => {
+                    let shown = f.show();
+                    if !forms.iter().any(|(form, _)| *form == shown) {
+                        forms.push((shown, f.params.clone()));
+                    }
+                }
+            }
+        }
+        forms.into_iter().map(|(form, _)| form).collect()
+    }
+
     /// The properties that values of a type have.
     pub fn properties(&self, kind: &str) -> Vec<&str> {
         let getters = self.functions.iter().filter(|f| f.params.first().is_some_and(|p| p.kind == kind));
@@ -194,7 +218,7 @@ pub fn kind_name(kind: &str) -> String {
     let name = match kind {
         "INT" | "i64" | "int" => "int",
         "FLOAT" | "f64" | "float" => "float",
-        "ImmutableString" | "str" | "String" | "string" | "&str | ImmutableString | String" | "ImmutableString | String" => {
+        "ImmutableString" | "str" | "String" | "string" | "str | ImmutableString | String" | "ImmutableString | String" => {
             "string"
         }
         "Dynamic" | "?" | "_" | "" | "T" => "any",

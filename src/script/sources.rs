@@ -86,6 +86,22 @@ impl Sources {
         Location { file: self.display(name), line, column, source }
     }
 
+    /// The place of a word that is in a text only once.
+    pub fn find_only(&self, name: &str, word: &str) -> Option<Location> {
+        let text = self.text(name)?;
+        let mut places = text
+            .lines()
+            .enumerate()
+            .filter(|(_, l)| !l.contains("fn "))
+            .flat_map(|(n, l)| l.match_indices(word).map(move |(at, _)| (n, at, l)));
+        let (line, at, source) = places.next()?;
+        if places.next().is_some() {
+            return None;
+        }
+        let column = source[..at].chars().count() + 2;
+        Some(Location { file: self.display(name), line: line + 1, column, source: Some(source.to_owned()) })
+    }
+
     /// The place that `file:line:column` means, as `catch` maps carry it.
     pub fn parse_place(&self, text: &str) -> Option<Location> {
         let mut parts = text.rsplitn(3, ':');

@@ -35,8 +35,7 @@ pub fn of(engine: &Engine, host: &Host, error: &EvalAltResult, source: &str) -> 
         E::ErrorBitFieldBounds(len, index, _) => bounds("number", "bit", *len, *index),
         E::ErrorFor(_) => script("this cannot be iterated over".to_owned())
             .hint("`for` takes arrays, ranges such as 0..3, strings' .chars(), maps' .keys() and .values(), and nodes."),
-        E::ErrorDataRace(what, _) => script(format!("two uses of {what} are in each other's way"))
-            .hint("A closure uses the variable whose method is running. Copy it to another variable first."),
+        E::ErrorDataRace(what, _) => data_race(host, what, source),
         E::ErrorNonPureMethodCallOnConstant(name, _) => script(format!("{} would change a constant", short_name(name))),
         E::ErrorAssignmentToConstant(name, _) => script(format!("{name} is a constant and cannot be changed")),
         E::ErrorArithmetic(text, _) => script(lower_first(text)),
@@ -49,6 +48,21 @@ pub fn of(engine: &Engine, host: &Host, error: &EvalAltResult, source: &str) -> 
         E::ErrorTerminated(..) => Error::cancelled(),
         E::ErrorSystem(text, inner) => script(if text.is_empty() { inner.to_string() } else { format!("{text}: {inner}") }),
         other => script(lower_first(&bare(other))),
+    }
+}
+
+/// A closure uses the variable on which the method that calls it runs.
+fn data_race(host: &Host, what: &str, source: &str) -> Error {
+    let hint = "Copy the variable first, and use the copy in the function: let copy = x;";
+    let Some(method) = what.split('\'').nth(1) else {
+        return Error::new(Kind::Script, "a variable is used by a function while a method of it is running").hint(hint);
+    };
+    let error =
+        Error::new(Kind::Script, format!("the function handed to .{method}() uses the variable that .{method}() is called on"));
+    // Rhai gives no place here; where there is only one such call, it is that one.
+    match host.sources().find_only(source, &format!(".{method}(")) {
+        Some(place) => error.at(place).hint(hint),
+        None => error.hint(hint),
     }
 }
 
@@ -149,23 +163,29 @@ fn function_not_found(engine: &Engine, host: &Host, call: &str) -> Error {
         return Error::new(Kind::Script, "a function was called after the module it belongs to was done")
             .hint("Hand the function over as an argument, or declare it with fn and a name.");
     }
+    if kinds.first().is_some_and(|k| k == "Object")
+        && let Some(error) = super::object::missing_method(&name, kinds.len())
+    {
+        return error;
+    }
     let overloads: Vec<&Signature> = known.named(&name).collect();
     let own: Vec<usize> = host.sources().functions().into_iter().filter(|(n, _)| *n == name).map(|(_, params)| params).collect();
+    let of_ours = overloads.iter().any(|o| o.params.first().map(|p| &p.kind) == kinds.first());
+    if !own.is_empty() && !of_ours {
+        let takes: Vec<String> = own.iter().map(ToString::to_string).collect();
+        let noun = if takes == ["1"] { "argument" } else { "arguments" };
+        return Error::new(Kind::Script, format!("{name} takes {} {noun}, not {}", takes.join(" or "), kinds.len()));
+    }
     if !overloads.is_empty() {
         let error = Error::new(Kind::Script, format!("{name} cannot be called with ({})", kinds.join(", ")));
         return error.hint(forms(&overloads));
-    }
-    if !own.is_empty() {
-        let takes: Vec<String> = own.iter().map(ToString::to_string).collect();
-        return Error::new(Kind::Script, format!("{name} takes {} arguments, not {}", takes.join(" or "), kinds.len()));
     }
     no_function(&known, host, &name, &kinds)
 }
 
 /// "It is called so: …".
 fn forms(overloads: &[&Signature]) -> String {
-    let mut shown: Vec<String> = overloads.iter().map(|s| s.show()).collect();
-    shown.dedup();
+    let mut shown = Signatures::forms(overloads.iter().copied());
     let more = shown.len().saturating_sub(OVERLOADS_SHOWN);
     shown.truncate(OVERLOADS_SHOWN);
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };
@@ -184,7 +204,11 @@ fn no_function(known: &Signatures, host: &Host, name: &str, kinds: &[String]) ->
             .collect(),
         None => Vec::new(),
     };
-    let all: Vec<String> = known.names().into_iter().chain(host.sources().functions().into_iter().map(|(n, _)| n)).collect();
+    let own = host.sources().functions().into_iter().map(|(n, _)| n);
+    let all: Vec<String> = match name.rsplit_once("::") {
+        Some((module, _)) => known.names().into_iter().chain(own.map(|n| format!("{module}::{n}"))).collect(),
+        None => known.names().into_iter().chain(own).collect(),
+    };
     let near = nearest(name, of_first.iter().map(String::as_str)).or_else(|| nearest(name, all.iter().map(String::as_str)));
     match near {
         Some(near) => error.hint(format!("Did you mean \"{near}\"?")),
