@@ -7,6 +7,7 @@ pub mod convert;
 pub mod diagnostics;
 pub mod engine;
 pub mod host;
+mod lines;
 pub mod object;
 pub mod options;
 pub mod parallel;

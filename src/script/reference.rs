@@ -86,7 +86,10 @@ pub fn entries(host: &Arc<Host>) -> Result<Vec<Entry>> {
         add(&mut entries, f, module);
     }
     for module in resolver::std_names(&host.project().root) {
-        std_module(&engine, host, &module, &mut entries)?;
+        // A module of the project's own that does not compile must not take the manual away.
+        if let Err(error) = std_module(&engine, host, &module, &mut entries) {
+            host.cx.events.warn(format!("{module} is left out: {error}"));
+        }
     }
     for entry in &mut entries {
         entry.signatures.sort_by_key(|s| s.params.len());

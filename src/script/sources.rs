@@ -1,5 +1,6 @@
 //! The texts of all scripts and modules of a run, so that errors can show the line they are about.
 
+use super::lines::{self, Lost};
 use crate::base::error::Location;
 use rhai::{AST, Position};
 use std::collections::HashMap;
@@ -13,6 +14,7 @@ pub const STD: &str = "std/";
 #[derive(Debug, Default)]
 struct Source {
     text: Arc<str>,
+    lost: Vec<Lost>,
     functions: Vec<(String, usize)>,
 }
 
@@ -33,7 +35,7 @@ impl Sources {
     /// Keeps a text, before it is compiled.
     pub fn add(&self, name: &str, text: &str) {
         if let Ok(mut sources) = self.texts.write() {
-            sources.insert(name.to_owned(), Source { text: text.into(), functions: Vec::new() });
+            sources.insert(name.to_owned(), Source { text: text.into(), lost: lines::lost(text), functions: Vec::new() });
         }
     }
 
@@ -81,7 +83,11 @@ impl Sources {
 
     /// A place with its line of text.
     pub fn locate(&self, name: &str, position: Position) -> Location {
-        let (line, column) = (position.line().unwrap_or(0), position.position().unwrap_or(0));
+        let (counted, column) = (position.line().unwrap_or(0), position.position().unwrap_or(0));
+        let line = match self.texts.read() {
+            Ok(texts) => texts.get(name).map_or(counted, |s| lines::real(&s.lost, counted)),
+            Err(_) => counted,
+        };
         let source = self.text(name).and_then(|t| t.lines().nth(line.checked_sub(1)?).map(str::to_owned));
         Location { file: self.display(name), line, column, source }
     }
