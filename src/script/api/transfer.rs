@@ -1,6 +1,6 @@
 //! Files on node sets: put, get, mirror, collect, read, write, template, edit_yaml.
 
-use crate::base::error::{Error, Result};
+use crate::base::error::{Error, IoResultExt, Result};
 use crate::domain::fleet::{GetOptions, MirrorOptions, Mirrored, PutOptions, text};
 use crate::domain::node::NodeSet;
 use crate::domain::yaml_edit;
@@ -104,6 +104,15 @@ fn mirror_path(context: &NativeCallContext, nodes: &NodeSet, local: &str, remote
     options.finish()?;
     let done = host.block_on_to_the_end(host.fleet().mirror(nodes, &host.path(local), remote, &mirror))?;
     Ok(done.into_iter().map(|m| mirrored_map(&m)).collect())
+}
+
+fn fill(context: &NativeCallContext, nodes: &NodeSet, local: &str, remote: &str, vars: &Map, options: Map) -> ScriptResult<()> {
+    let host = Host::of(context);
+    let options = put_options("template", options)?;
+    let path = host.path(local);
+    let text = std::fs::read_to_string(&path).at("read", &path)?;
+    let filled = super::data::render(local, &text, vars)?;
+    Ok(host.block_on_to_the_end(host.fleet().write(nodes, remote, filled.into_bytes(), &options))?)
 }
 
 fn edit(context: &NativeCallContext, nodes: &NodeSet, path: &str, edits: &Map, options: Map) -> ScriptResult<Array> {
@@ -249,6 +258,40 @@ pub mod module {
     #[rhai_fn(name = "write", pure, return_raw)]
     pub fn write_plain(context: NativeCallContext, nodes: &mut Nodes, path: &str, content: Dynamic) -> ScriptResult<()> {
         write_text(&context, nodes, path, &content, Map::new())
+    }
+
+    /// Fills a template file of this machine and writes the result on every node.
+    ///
+    /// Templates are in minijinja's (Jinja's) language; a variable that is missing throws. Options as for `write`.
+    ///
+    /// # Example
+    /// ```rhai
+    /// file::write("motd.j2", "Hello {{ name }}");
+    /// let n = deployment().node("server-0");
+    /// n.template("motd.j2", "motd", #{ name: "lab" });
+    /// assert_eq(n.read("motd"), ["Hello lab"]);
+    /// ```
+    #[rhai_fn(name = "template", pure, return_raw)]
+    pub fn template(
+        context: NativeCallContext,
+        nodes: &mut Nodes,
+        local: &str,
+        remote: &str,
+        vars: Map,
+        options: Map,
+    ) -> ScriptResult<()> {
+        fill(&context, nodes, local, remote, &vars, options)
+    }
+
+    #[rhai_fn(name = "template", pure, return_raw)]
+    pub fn template_plain(
+        context: NativeCallContext,
+        nodes: &mut Nodes,
+        local: &str,
+        remote: &str,
+        vars: Map,
+    ) -> ScriptResult<()> {
+        fill(&context, nodes, local, remote, &vars, Map::new())
     }
 
     /// Changes values in a YAML file on every node, keeping its comments and order; returns per node whether it changed.
