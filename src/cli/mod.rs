@@ -4,6 +4,7 @@ pub mod app;
 pub mod check;
 mod complete;
 pub mod completions;
+pub mod cp;
 pub mod deprovision;
 pub mod doc;
 pub mod exec;
@@ -14,6 +15,7 @@ pub mod plan;
 pub mod provision;
 pub mod repl;
 pub mod run;
+pub mod ssh;
 pub mod status;
 mod table;
 
@@ -70,6 +72,8 @@ pub enum Command {
     Inventory(inventory::Args),
     Deprovision(deprovision::Args),
     Exec(exec::Args),
+    Ssh(ssh::Args),
+    Cp(cp::Args),
     Run(run::Args),
     Hdr(hdr::Args),
     Check(check::Args),
@@ -88,6 +92,8 @@ impl Command {
             Self::Inventory(args) => inventory::run(&args, app),
             Self::Deprovision(args) => deprovision::run(&args, app),
             Self::Exec(args) => exec::run(args, app),
+            Self::Ssh(args) => ssh::run(args, app),
+            Self::Cp(args) => cp::run(&args, app),
             Self::Run(args) => run::run(args, app),
             Self::Hdr(args) => hdr::run(args, app),
             Self::Check(args) => check::run(&args, app),
