@@ -180,7 +180,7 @@ mod tests {
             saved(&[("let a = 1; a + 1", true), ("let b = 2", false), ("_ * 2", true), ("switch b { _ => 1 }", true)]),
             "let a = 1; let _last = a + 1;\nlet b = 2;\n_last * 2;\nswitch b { _ => 1 };\n"
         );
-        crate::base::secret::register("hunter2-of-save");
+        secret::register("hunter2-of-save");
         assert!(!saved(&[("let p = \"hunter2-of-save\"", false)]).contains("hunter2"));
     }
 

@@ -162,11 +162,11 @@ fn an_address_that_was_taken_meanwhile_is_named_with_who_took_it() {
     kill9(lab.supervisor());
     let place = (nodes[0].endpoint.host.as_str(), nodes[0].endpoint.port);
     // The kernel takes a moment to close what the killed process listened on.
-    let deadline = std::time::Instant::now() + Duration::from_secs(10);
+    let deadline = Instant::now() + Duration::from_secs(10);
     let taken = loop {
         match std::net::TcpListener::bind(place) {
             Ok(taken) => break taken,
-            Err(e) => assert!(std::time::Instant::now() < deadline, "{place:?}: {e}"),
+            Err(e) => assert!(Instant::now() < deadline, "{place:?}: {e}"),
         }
         std::thread::sleep(Duration::from_millis(20));
     };
