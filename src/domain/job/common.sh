@@ -5,7 +5,7 @@ d="$jobs/$name"
 # The job's supervisor holds a lock on this file as long as it lives: nothing else proves as well that it does.
 running() { [ -e "$d/alive" ] && ! flock -s -n "$d/alive" true; }
 
-# One line that tells how the job stands.
+# One line that tells how the job stands. Times are the machine's uptime: they do not jump, and a reboot loses the job anyway.
 report() {
     pid=$(cat "$d/pid" 2>/dev/null || echo 0)
     started=$(cat "$d/started" 2>/dev/null || echo 0)

@@ -50,11 +50,12 @@ impl Report {
             Some(&"lost") if words.last() == Some(&"rebooted") => State::Lost("the machine was rebooted while it ran"),
             Some(&"lost") => State::Lost("it and its supervisor were killed (did the machine run out of memory?)"),
             Some(&"ended") => {
-                let (started, ended) = (number(2).ok_or_else(strange)?, number(4).ok_or_else(strange)?);
+                let seconds = |at: usize| words.get(at).and_then(|w| w.parse::<f64>().ok()).ok_or_else(strange);
+                let took = (seconds(4)? - seconds(2)?).max(0.0);
                 State::Ended {
                     code: words.get(3).and_then(|w| w.parse().ok()).ok_or_else(strange)?,
                     stopped: words.get(5) == Some(&"yes"),
-                    took: Duration::from_secs(ended.saturating_sub(started)),
+                    took: Duration::try_from_secs_f64(took).unwrap_or_default(),
                 }
             }
             _ => return Err(strange()),

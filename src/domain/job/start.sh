@@ -22,7 +22,8 @@ exec 8>"$d/alive"
 flock -n 8
 printf '%s' "$line" >"$d/command"
 cat /proc/sys/kernel/random/boot_id >"$d/boot"
-date +%s >"$d/started"
+read -r now rest </proc/uptime
+echo "$now" >"$d/started"
 : >"$d/log"
 [ "$root" = no ] || : >"$d/root"
 printf '%s' "$token" >"$d/token"

@@ -39,6 +39,7 @@ while members; [ -n "$found" ]; do
     sleep 0.1
 done
 flock -s -w 5 "$d/alive" true
-[ -s "$d/code" ] || echo "137 $(date +%s)" >"$d/code"
+read -r now rest </proc/uptime
+[ -s "$d/code" ] || echo "137 $now" >"$d/code"
 report
 echo "killed $killed"

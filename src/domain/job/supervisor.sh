@@ -3,5 +3,7 @@ trap : HUP INT QUIT TERM
 echo $$ >"$1/pid.new"
 mv "$1/pid.new" "$1/pid"
 /bin/sh -c "$2" >>"$1/log" 2>&1 8>&-
-echo "$? $(date +%s)" >"$1/code.new"
+code=$?
+read -r now rest </proc/uptime
+echo "$code $now" >"$1/code.new"
 mv "$1/code.new" "$1/code"

@@ -100,6 +100,7 @@ async fn runs_to_its_end_and_tells() {
     assert_eq!(status(&here, "one", &cx).await.unwrap(), State::Running);
     let output = wait(&here, "one", None, KEEP, &cx).await.unwrap();
     assert_eq!(output.exit, Exit::Code(3));
+    assert!((0.25..5.0).contains(&output.took.as_secs_f64()), "{:?}", output.took);
     assert_eq!(String::from_utf8_lossy(&output.stdout), "out\nerr\n/tmp\njob's env '1'\n");
     let State::Ended { code: 3, stopped: false, .. } = status(&here, "one", &cx).await.unwrap() else { panic!() };
     assert_eq!(log(&here, "one", Some(1), &cx).await.unwrap(), b"job's env '1'\n");

@@ -9,7 +9,7 @@ use rhai::plugin::{Dynamic, export_module};
 use rhai::{Array, Map};
 
 /// A value for a template: data, in which secrets count as their text.
-fn with_secrets(value: &Dynamic) -> ScriptResult<serde_json::Value> {
+pub fn with_secrets(value: &Dynamic) -> ScriptResult<serde_json::Value> {
     if let Some(secret) = value.read_lock::<Secret>() {
         return Ok(secret.expose().into());
     }
@@ -21,11 +21,6 @@ fn with_secrets(value: &Dynamic) -> ScriptResult<serde_json::Value> {
         return Ok(serde_json::Value::Object(fields.collect::<ScriptResult<_>>()?));
     }
     Ok(json_of(value)?)
-}
-
-/// Fills in a template for a script.
-pub fn render(name: &str, text: &str, vars: &Map) -> ScriptResult<String> {
-    Ok(template::render(name, text, &with_secrets(&vars.clone().into())?)?)
 }
 
 #[allow(clippy::needless_pass_by_value, reason = "Rhai's calling convention")]
@@ -114,7 +109,7 @@ pub mod module {
     /// ```
     #[rhai_fn(return_raw)]
     pub fn template(text: &str, vars: Map) -> ScriptResult<String> {
-        render("template", text, &vars)
+        Ok(template::render("template", text, &with_secrets(&vars.into())?)?)
     }
 
     /// Whether a regular expression matches anywhere in the text.

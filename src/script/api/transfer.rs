@@ -1,6 +1,6 @@
 //! Files on node sets: put, get, mirror, collect, read, write, template, edit_yaml.
 
-use crate::base::error::{Error, IoResultExt, Result};
+use crate::base::error::{Error, Result};
 use crate::domain::fleet::{GetOptions, MirrorOptions, Mirrored, PutOptions, text};
 use crate::domain::node::NodeSet;
 use crate::domain::yaml_edit;
@@ -106,13 +106,11 @@ fn mirror_path(context: &NativeCallContext, nodes: &NodeSet, local: &str, remote
     Ok(done.into_iter().map(|m| mirrored_map(&m)).collect())
 }
 
-fn fill(context: &NativeCallContext, nodes: &NodeSet, local: &str, remote: &str, vars: &Map, options: Map) -> ScriptResult<()> {
+fn fill_in(context: &NativeCallContext, nodes: &NodeSet, local: &str, remote: &str, vars: Map, options: Map) -> ScriptResult<()> {
     let host = Host::of(context);
     let options = put_options("template", options)?;
-    let path = host.path(local);
-    let text = std::fs::read_to_string(&path).at("read", &path)?;
-    let filled = super::data::render(local, &text, vars)?;
-    Ok(host.block_on_to_the_end(host.fleet().write(nodes, remote, filled.into_bytes(), &options))?)
+    let vars = super::data::with_secrets(&vars.into())?;
+    Ok(host.block_on_to_the_end(host.fleet().template(nodes, &host.path(local), remote, &vars, &options))?)
 }
 
 fn edit(context: &NativeCallContext, nodes: &NodeSet, path: &str, edits: &Map, options: Map) -> ScriptResult<Array> {
@@ -260,16 +258,17 @@ pub mod module {
         write_text(&context, nodes, path, &content, Map::new())
     }
 
-    /// Fills a template file of this machine and writes the result on every node.
+    /// Fills in a template of this machine for every node, and writes the result there, whole or not at all.
     ///
-    /// Templates are in minijinja's (Jinja's) language; a variable that is missing throws. Options as for `write`.
+    /// As `template(text, vars)`, with one more variable `node`: its `name`, `group`, `index` and `address`.
+    /// Everything is filled in before anything is written. Options: `mode` ("0600"), `owner` ("user:group"), `sudo`.
     ///
     /// # Example
     /// ```rhai
-    /// file::write("motd.j2", "Hello {{ name }}");
-    /// let n = deployment().node("server-0");
-    /// n.template("motd.j2", "motd", #{ name: "lab" });
-    /// assert_eq(n.read("motd"), ["Hello lab"]);
+    /// file::write("app.conf.j2", "listen {{ node.address }}:{{ port }}\n");
+    /// let servers = deployment().nodes("server");
+    /// servers.template("app.conf.j2", "app.conf", #{ port: 80 });
+    /// assert_eq(servers.first.read("app.conf")[0], `listen ${servers.first.address}:80` + "\n");
     /// ```
     #[rhai_fn(name = "template", pure, return_raw)]
     pub fn template(
@@ -280,7 +279,7 @@ pub mod module {
         vars: Map,
         options: Map,
     ) -> ScriptResult<()> {
-        fill(&context, nodes, local, remote, &vars, options)
+        fill_in(&context, nodes, local, remote, vars, options)
     }
 
     #[rhai_fn(name = "template", pure, return_raw)]
@@ -291,7 +290,7 @@ pub mod module {
         remote: &str,
         vars: Map,
     ) -> ScriptResult<()> {
-        fill(&context, nodes, local, remote, &vars, Map::new())
+        fill_in(&context, nodes, local, remote, vars, Map::new())
     }
 
     /// Changes values in a YAML file on every node, keeping its comments and order; returns per node whether it changed.
