@@ -180,6 +180,19 @@ fn an_address_that_was_taken_meanwhile_is_named_with_who_took_it() {
 }
 
 #[test]
+fn a_supervisor_that_hangs_is_ended_by_destroy_all() {
+    let lab = Lab::new();
+    let node = lab.node();
+    lab.sh(&node, "setsid sleep 4501 > /dev/null 2>&1 < /dev/null &");
+    let supervisor = lab.supervisor();
+    // It listens no more, but holds the lock.
+    std::fs::remove_file(lab.local().join(".supervisor/control")).unwrap();
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(supervisor), nix::sys::signal::Signal::SIGSTOP).unwrap();
+    lab.destroy_all();
+    lab.assert_nothing_left(supervisor);
+}
+
+#[test]
 fn what_cannot_be_done_is_said_plainly() {
     let lab = Lab::new();
     let bad = |name: &str| {

@@ -4,4 +4,5 @@ mod files;
 mod forwarding;
 mod lab;
 mod lifecycle;
+mod scale;
 mod sessions;

@@ -105,7 +105,10 @@ impl Client {
         let answer = match tokio::time::timeout(ANSWER_WITHIN, exchange).await {
             Ok(Ok(answer)) if !answer.is_empty() => answer,
             Ok(_) => return Ok(None),
-            Err(_) => return Err(Error::new(Kind::Timeout, "the supervisor of the local nodes does not answer")),
+            Err(_) => {
+                return Err(Error::new(Kind::Timeout, "the supervisor of the local nodes does not answer")
+                    .hint("It may be stopped or hang. End its process (opsrun __supervise …), then try again."));
+            }
         };
         let answer = serde_json::from_str(&answer);
         answer.map(Some).map_err(|e| Error::internal(format!("the supervisor's answer cannot be read: {e}")))

@@ -1,6 +1,6 @@
 //! How a supervisor comes to be: started by the provider, cut loose from whoever started that.
 
-use super::control::Client;
+use super::control::{Answer, Client, Request};
 use super::layout::Layout;
 use super::supervisor::{self, Hold};
 use crate::base::error::{Error, IoResultExt, Kind, Result};
@@ -9,6 +9,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::fs::File;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -30,7 +31,7 @@ const MOST_FILES: u64 = 1 << 16;
 const KEPT: [&str; 7] = ["PATH", "SHELL", "LANG", "LC_ALL", "TZ", "TMPDIR", "RUST_BACKTRACE"];
 
 /// A connection to the deployment's supervisor, which is started if there is none.
-pub async fn ensure(exe: &Path, layout: &Layout, cx: &Cx) -> Result<Client> {
+async fn ensure(exe: &Path, layout: &Layout, cx: &Cx) -> Result<Client> {
     let deadline = Instant::now() + READY_WITHIN;
     let late = || {
         Error::new(Kind::Timeout, "the supervisor of the local nodes did not get ready")
@@ -59,6 +60,23 @@ pub async fn ensure(exe: &Path, layout: &Layout, cx: &Cx) -> Result<Client> {
             return Err(late());
         }
     }
+}
+
+/// Asks the deployment's supervisor, started if there is none.
+pub async fn ask(exe: &Path, layout: &Layout, request: &Request, cx: &Cx) -> Result<Answer> {
+    let deadline = Instant::now() + READY_WITHIN;
+    while Instant::now() < deadline {
+        let mut client = ensure(exe, layout, cx).await?;
+        if let Some(answer) = cx.cancel.guard(client.ask(request)).await? {
+            return Ok(answer);
+        }
+        // It was about to end when we reached it.
+        cx.cancel.check()?;
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    Err(Error::new(Kind::Provider, "the supervisor of the local nodes does not understand this opsrun")
+        .hint("It may have been started by another version. Deprovision with that version, or end its process.")
+        .hint(format!("Its process ID is in {}.", layout.pid().display())))
 }
 
 /// Whether a process is a supervisor, and not some other that got its number.
@@ -103,12 +121,13 @@ pub fn main(arguments: &[std::ffi::OsString]) -> u8 {
 /// Starts the process that stays and leaves it to init: whoever called us need not wait for that one, ever.
 fn detach(dir: &Path) -> Result<()> {
     let mut command = Command::new("/proc/self/exe");
-    command.arg(COMMAND).arg(dir).arg(DETACHED);
+    command.arg0("opsrun").arg(COMMAND).arg(dir).arg(DETACHED);
     command.spawn().map(drop).at("start", "/proc/self/exe")
 }
 
 fn detached(dir: &Path) -> Result<()> {
     close_inherited();
+    let _ = nix::sys::prctl::set_name(c"opsrun");
     let os = |what: &str, e: nix::Error| Error::new(Kind::Provider, format!("{what}: {e}"));
     nix::unistd::setsid().map_err(|e| os("cannot start a session", e))?;
     nix::sys::prctl::set_child_subreaper(true).map_err(|e| os("cannot become the reaper of the nodes' processes", e))?;

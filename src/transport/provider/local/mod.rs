@@ -63,13 +63,10 @@ fn found(site: &Site, user: &str, record: NodeRecord, running: bool) -> NodeFoun
     NodeFound { spec: record.spec, status, endpoint, host_keys: vec![record.host_key] }
 }
 
-/// Who runs opsrun, and therefore the nodes' commands.
-fn user() -> Result<String> {
+/// Who runs opsrun, and therefore the nodes' commands. Not every user ID has a name (in containers, say).
+fn user() -> String {
     let uid = nix::unistd::getuid();
-    match nix::unistd::User::from_uid(uid) {
-        Ok(Some(user)) => Ok(user.name),
-        _ => Err(Error::new(Kind::Provider, format!("user ID {uid} has no name in the user database"))),
-    }
+    nix::unistd::User::from_uid(uid).ok().flatten().map_or_else(|| format!("uid{uid}"), |user| user.name)
 }
 
 #[async_trait]
@@ -83,7 +80,7 @@ impl Provider for Local {
     }
 
     async fn list(&self, site: &Site, cx: &Cx) -> Result<Vec<NodeFound>> {
-        let (layout, user) = (Layout::of(site), user()?);
+        let (layout, user) = (Layout::of(site), user());
         let records = layout.records()?;
         let running: HashSet<String> = match Client::connect(&layout).await {
             Some(mut client) => {
@@ -100,7 +97,7 @@ impl Provider for Local {
     }
 
     async fn create(&self, site: &Site, specs: &[NodeSpec], cx: &Cx) -> Result<Vec<NodeFound>> {
-        let (layout, user) = (Layout::of(site), user()?);
+        let (layout, user) = (Layout::of(site), user());
         specs.iter().try_for_each(|spec| layout::check_name(&spec.name))?;
         let record = SiteRecord::of(site)?;
         if !layout.site().exists() {
@@ -109,13 +106,7 @@ impl Provider for Local {
         layout.make()?;
         layout::write_json(&layout.site(), &record)?;
         let request = Request::Serve { site: record, specs: specs.to_vec() };
-        let answer = loop {
-            let mut client = daemon::ensure(&self.exe, &layout, cx).await?;
-            // None: it was about to end when we reached it.
-            if let Some(answer) = cx.cancel.guard(client.ask(&request)).await? {
-                break answer;
-            }
-        };
+        let answer = daemon::ask(&self.exe, &layout, &request, cx).await?;
         let mut reports: HashMap<String, Report> = answer.nodes.into_iter().map(|n| (n.name.clone(), n)).collect();
         let (mut nodes, mut failed) = (Vec::new(), Vec::new());
         for spec in specs {

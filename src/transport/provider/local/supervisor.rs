@@ -107,7 +107,7 @@ async fn run(layout: Layout, hold: Hold, ready: impl FnOnce()) -> Result<()> {
     let listener = UnixListener::bind(&socket.path).at("listen on", layout.state().join("control"))?;
     let reaper = Reaper::default();
     tokio::spawn(reaper.clone().run());
-    let house = house(&layout, reaper)?;
+    let house = house(&layout, reaper);
     let supervisor = Arc::new(Supervisor { layout, house, nodes: Mutex::default(), end: Notify::new() });
     if let Some(before) = hold.before {
         supervisor.end_orphans(before).await?;
@@ -140,25 +140,23 @@ async fn run(layout: Layout, hold: Hold, ready: impl FnOnce()) -> Result<()> {
     Ok(())
 }
 
-fn house(layout: &Layout, reaper: Reaper) -> Result<House> {
-    let user = nix::unistd::User::from_uid(nix::unistd::getuid()).ok().flatten();
-    let user = user.ok_or_else(|| Error::new(Kind::Provider, "this process's user ID has no name in the user database"))?;
+fn house(layout: &Layout, reaper: Reaper) -> House {
     let variable = |name: &str| std::env::var(name).ok().filter(|v| !v.is_empty());
     let mut locale: Vec<(String, String)> = std::env::vars_os()
         .filter_map(|(n, v)| Some((n.into_string().ok()?, v.into_string().ok()?)))
         .filter(|(n, _)| n.starts_with("LC_") || n == "TZ")
         .collect();
     locale.push(("LANG".to_owned(), variable("LANG").unwrap_or_else(|| NO_LOCALE.to_owned())));
-    Ok(House {
+    House {
         reaper,
         slayer: Slayer::start(),
-        user: user.name,
+        user: super::user(),
         shell: variable("SHELL").filter(|s| Path::new(s).is_file()).unwrap_or_else(|| "/bin/sh".to_owned()),
         path: variable("PATH").unwrap_or_else(|| "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_owned()),
         locale,
         spool: layout.state(),
         exe: PathBuf::from("/proc/self/exe"),
-    })
+    }
 }
 
 impl Supervisor {
