@@ -2,10 +2,13 @@
 
 use super::tree::{Data, Entry, Node, Place, Source, parse};
 use crate::base::error::{Error, Result};
+use crate::base::suggest;
 use std::sync::Arc;
 
 /// What a flat key may end in: `server_count` means `groups.server.count`.
 pub const FLAT: [&str; 5] = ["count", "instance_type", "ami", "user", "state"];
+/// The groups of the labs that flat keys come from.
+const LAB_GROUPS: [&str; 3] = ["server", "client", "monitor"];
 /// Keys whose values no message may show.
 pub const SECRET_KEYS: [&str; 2] = ["access_key", "secret_key"];
 
@@ -53,12 +56,22 @@ fn nest(file: Node) -> Result<Node> {
     let mut tree = Node { data: Data::Map(plain), ..file };
     for entry in flat {
         let Some((group, suffix)) = split_flat(&entry.key) else { continue };
+        refuse_misspelt(group, suffix, &entry)?;
         let place = entry.place.clone();
         let leaf = Entry { key: suffix.to_owned(), place: place.clone(), written: Some(entry.key.clone()), value: entry.value };
         let nested = wrap("groups", &place, wrap(group, &place, single(leaf)));
         tree = join(tree, nested, "")?;
     }
     Ok(tree)
+}
+
+/// A flat key makes a group of any name, so a slip in a lab's usual one would go unnoticed and cost machines.
+fn refuse_misspelt(group: &str, suffix: &str, entry: &Entry) -> Result<()> {
+    let Some(meant) = suggest::nearest(group, LAB_GROUPS) else { return Ok(()) };
+    Err(Error::config(format!("unknown key `{}`", entry.key))
+        .at(entry.place.location())
+        .hint(format!("Did you mean `{meant}_{suffix}`?"))
+        .hint(format!("For a group that really is called {group}, write `groups: {{ {group}: {{ {suffix}: … }} }}`.")))
 }
 
 fn single(entry: Entry) -> Node {

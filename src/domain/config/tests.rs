@@ -27,6 +27,17 @@ fn told(error: &Error) -> String {
 }
 
 #[test]
+fn a_misspelt_flat_key_makes_no_group() {
+    let told = refused(&[("a.yml", "provider: local\nserver_count: 3\nservr_count: 2\n")]);
+    assert_eq!(
+        told,
+        "unknown key `servr_count`\nat a.yml:3:1 servr_count: 2\nhint: Did you mean `server_count`?\n\
+         hint: For a group that really is called servr, write `groups: { servr: { count: … } }`."
+    );
+    assert_eq!(merged(&[("a.yml", "provider: local\ngroups: { servr: { count: 2 } }\nloader_count: 1\n")]).node_count(), 3);
+}
+
+#[test]
 fn flat_and_nested_mean_the_same() {
     let flat = merged(&[(
         "a.yml",
