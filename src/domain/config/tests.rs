@@ -119,8 +119,8 @@ fn errors_name_file_line_key_and_what_was_expected() {
         "`owner` must be text, not 5\nat a.yml:1:8 owner: 5\nhint: If you mean the text, put it into quotes: \"5\"."
     );
     assert_eq!(
-        one("provider: local\nServer_count: 1"),
-        "\"Server\" (from `Server_count`) cannot be the name of a group: it must begin with a small letter\nat a.yml:2:1 Server_count: 1"
+        one("provider: local\nLoader_count: 1"),
+        "\"Loader\" (from `Loader_count`) cannot be the name of a group: it must begin with a small letter\nat a.yml:2:1 Loader_count: 1"
     );
     assert_eq!(
         one("provider: local\nexpires: 8"),
