@@ -45,7 +45,8 @@ pub fn run(args: &Args, app: &App) -> Result<()> {
     Ok(())
 }
 
-fn pages(entries: &[&Entry], style: Style) -> String {
+/// Each entry in full.
+pub fn pages(entries: &[&Entry], style: Style) -> String {
     let mut out = String::new();
     for entry in entries {
         for form in &entry.forms {

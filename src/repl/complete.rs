@@ -5,6 +5,7 @@ use super::place::{Call, Chain, KEYWORDS, Place, What, at_end};
 use super::session::{Session, functions_of};
 use super::types::{Known, infer};
 use crate::domain::deployment::{self, Deployment};
+use crate::script::api::TYPES;
 use crate::script::object::Object;
 use crate::script::signatures::{Signature, is_word};
 use rhai::Module;
@@ -90,9 +91,14 @@ fn argument(session: &Session, command: &str, typed: &str) -> Vec<Candidate> {
 
 /// All that `:doc` knows something about.
 pub fn topics(session: &Session) -> BTreeSet<String> {
-    let functions = session.own_functions().into_iter().map(|f| f.replace("get$", "").replace("set$", ""));
-    let mut all: BTreeSet<String> = functions.filter(|f| f.split("::").all(is_word)).collect();
-    all.extend(session.signatures().types.keys().filter(|t| is_word(t)).cloned());
+    let mut all: BTreeSet<String> = BTreeSet::new();
+    for entry in session.manual().iter().filter(|e| e.module != "rhai") {
+        all.insert(entry.name.clone());
+        // `sh` finds `Nodes.sh` too.
+        all.insert(entry.short().to_owned());
+        all.insert(entry.module.clone());
+    }
+    all.remove("");
     all.extend(commands::names().map(|c| format!(":{c}")));
     for alias in session.imports() {
         let Some(module) = session.import(&alias) else { continue };
@@ -100,6 +106,7 @@ pub fn topics(session: &Session) -> BTreeSet<String> {
         all.insert(alias);
     }
     all.extend(session.functions().into_iter().map(|f| f.name));
+    all.extend(session.variables().into_iter().map(|(name, ..)| name));
     all
 }
 
@@ -112,7 +119,7 @@ fn names(session: &Session, typed: &str) -> Vec<Candidate> {
         match name.split_once("::") {
             Some((module, _)) => found.push(Candidate::plain(format!("{module}::"))),
             None if is_word(&name) => {
-                let free = |f: &&Signature| f.params.first().is_none_or(|p| !signatures.types.contains_key(&p.kind));
+                let free = |f: &&Signature| f.params.first().is_none_or(|p| !TYPES.contains(&p.kind.as_str()));
                 let overloads: Vec<&Signature> = signatures.named(&name).filter(free).collect();
                 if !overloads.is_empty() {
                     found.push(Candidate::call(&name, overloads.iter().all(|f| f.params.is_empty())));
@@ -144,13 +151,13 @@ fn members(session: &Session, owner: Option<&Known>) -> Vec<Candidate> {
     let signatures = session.signatures();
     for f in signatures.functions.iter().filter(|f| f.module.is_empty()) {
         let Some(first) = f.params.first() else { continue };
-        let fits = owner.map_or_else(|| signatures.types.contains_key(&first.kind), |o| first.kind == o.kind);
+        let fits = owner.map_or_else(|| TYPES.contains(&first.kind.as_str()), |o| first.kind == o.kind);
         if !fits {
             continue;
         }
         if let Some(property) = f.name.strip_prefix("get$") {
             found.push(Candidate::plain(property));
-        } else if is_word(&f.name) {
+        } else if is_word(&f.name) && !["print", "debug", "to_debug", "to_string"].contains(&f.name.as_str()) {
             let alone = signatures.named(&f.name).filter(|o| o.params.first() == Some(first)).all(|o| o.params.len() == 1);
             found.push(Candidate::call(&f.name, alone));
         }
@@ -221,7 +228,7 @@ fn docs_of(session: &Session, call: &Call) -> Vec<Vec<String>> {
     let fits = |f: &&Signature| match (&call.receiver, &owner) {
         (Some(_), Some(owner)) => f.params.first().is_some_and(|p| p.kind == owner.kind),
         (Some(_), None) => true,
-        (None, _) => f.params.first().is_none_or(|p| !signatures.types.contains_key(&p.kind)),
+        (None, _) => f.params.first().is_none_or(|p| !TYPES.contains(&p.kind.as_str())),
     };
     own.into_iter().chain(signatures.named(&call.function).filter(fits).map(|f| f.doc.clone())).collect()
 }

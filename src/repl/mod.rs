@@ -16,6 +16,8 @@ mod prompt;
 mod save;
 mod session;
 mod show;
+#[cfg(test)]
+mod tests;
 mod types;
 
 use crate::base::error::{Error, Result};

@@ -6,10 +6,12 @@ use crate::base::error::Result;
 use crate::script::convert::type_name;
 use crate::script::diagnostics::explain;
 use crate::script::host::Host;
+use crate::script::reference::{self, Entry};
 use crate::script::run::{compile, panicked};
 use crate::script::signatures::{Signatures, kind_name};
 use crate::script::{engine, resolver};
-use rhai::{Caches, Dynamic, Engine, FnAccess, GlobalRuntimeState, ImmutableString, Module, Scope, Shared};
+use rhai::{Caches, Dynamic, Engine, FnAccess, GlobalRuntimeState, ImmutableString, Module, ParseErrorType, Scope, Shared};
+use std::cell::OnceCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -63,6 +65,7 @@ pub struct Session {
     scope: Scope<'static>,
     lines: Vec<Line>,
     count: usize,
+    manual: OnceCell<Vec<Entry>>,
 }
 
 impl Session {
@@ -71,7 +74,8 @@ impl Session {
         host.starts("repl", &engine, true);
         let parser = engine::new(&host);
         let global = engine.new_global_runtime_state();
-        let mut session = Self { engine, parser, host, global, scope: Scope::new(), lines: Vec::new(), count: 0 };
+        let mut session =
+            Self { engine, parser, host, global, scope: Scope::new(), lines: Vec::new(), count: 0, manual: OnceCell::new() };
         session.reset();
         session
     }
@@ -223,6 +227,12 @@ impl Session {
         Signatures::of(&self.engine, &self.host)
     }
 
+    /// The manual of everything there is without this session; made when it is first asked for.
+    pub fn manual(&self) -> &[Entry] {
+        // A broken module of the project's own is told when it is imported.
+        self.manual.get_or_init(|| reference::entries(&self.host).unwrap_or_default())
+    }
+
     /// Names of native functions that are ours, and not Rhai's own: with their modules (`file::read`).
     pub fn own_functions(&self) -> Vec<String> {
         self.engine.collect_fn_metadata(
@@ -252,11 +262,14 @@ impl Session {
         text.map_or_else(|_| self.kind_of(value), |t| t.to_string())
     }
 
-    /// Whether Rhai misses the rest of the text: `let x =`, `1 +`.
+    /// Whether Rhai misses the rest of the text: `let x =`, `1 +`, `if x`.
     pub fn wants_more(&self, text: &str) -> bool {
         crate::script::syntax::reset();
-        let parsed = self.parser.compile_with_scope(&self.scope, with_last(text));
-        parsed.is_err_and(|e| *e.err_type() == rhai::ParseErrorType::UnexpectedEOF)
+        let text = with_last(text);
+        let Err(error) = self.parser.compile_with_scope(&self.scope, &text) else { return false };
+        let (line, column) = (error.position().line().unwrap_or(0), error.position().position().unwrap_or(0));
+        let end = (text.lines().count(), text.lines().last().map_or(0, |l| l.trim_end().chars().count()));
+        *error.err_type() == ParseErrorType::UnexpectedEOF || line > end.0 || (line == end.0 && column > end.1)
     }
 }
 

@@ -106,8 +106,14 @@ impl Show<'_> {
                 columns.push(std::iter::once(key).chain(cells).collect());
             }
         }
+        let natural: usize = columns.iter().map(|c| longest(c).min(24) + 2).sum();
+        if natural > self.width + 2 && rows.len() <= 8 && columns.len() > 1 {
+            // Few things with much to say of each: one a column.
+            let count = rows.len() + 1;
+            columns = (0..count).map(|row| columns.iter().map(|c| c[row].clone()).collect()).collect();
+        }
         let widths = self.widths(&columns);
-        let lines = (0..=rows.len()).map(|row| {
+        let lines = (0..columns.first()?.len()).map(|row| {
             let cells = columns.iter().zip(&widths).map(|(column, width)| {
                 let cell = cut(&column[row], *width);
                 let pad = " ".repeat(width - cell.chars().count());
@@ -120,8 +126,7 @@ impl Show<'_> {
 
     /// As wide as the widest cell; where the terminal is too narrow, the widest columns give way.
     fn widths(&self, columns: &[Vec<String>]) -> Vec<usize> {
-        let longest = |c: &Vec<String>| c.iter().map(|cell| cell.chars().count()).max().unwrap_or(0).clamp(1, WIDEST_CELL);
-        let mut widths: Vec<usize> = columns.iter().map(longest).collect();
+        let mut widths: Vec<usize> = columns.iter().map(|c| longest(c).clamp(1, WIDEST_CELL)).collect();
         let room = self.width.saturating_sub(2 * columns.len().saturating_sub(1)).max(columns.len() * 4);
         while widths.iter().sum::<usize>() > room
             && let Some(widest) = widths.iter_mut().max()
@@ -188,6 +193,10 @@ impl Show<'_> {
 pub fn summary(show: &Show, kind: &str, value: &Dynamic) -> String {
     let value = value.flatten_clone();
     format!("{}  {}", show.style.dim(kind), cut(&secret::mask(&show.inline(&value)), show.width.saturating_sub(32).max(20)))
+}
+
+fn longest(column: &[String]) -> usize {
+    column.iter().map(|cell| cell.chars().count()).max().unwrap_or(0)
 }
 
 fn ordered(mut keys: Vec<String>) -> Vec<String> {

@@ -52,6 +52,13 @@ impl Entry {
         Self { name, sort, module: module.to_owned(), forms: Vec::new(), text, examples, signatures: vec![form] }
     }
 
+    /// A function that is declared in no module of the manual, from its `///` lines: for what a session has declared itself.
+    pub fn declared(name: String, form: String, doc: &[String]) -> Self {
+        let (text, examples) = split(doc);
+        let sort = Sort::Function;
+        Self { name, sort, module: String::new(), forms: vec![form], text, examples, signatures: Vec::new() }
+    }
+
     /// The first sentence.
     pub fn summary(&self) -> &str {
         self.text.lines().next().unwrap_or_default()
