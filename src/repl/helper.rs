@@ -3,7 +3,7 @@
 use super::complete::{Candidate, complete};
 use super::docs;
 use super::lex::{Kind, is_unfinished, tokens};
-use super::place::{Call, KEYWORDS, Place, What, at_end, call_around};
+use super::place::{Call, KEYWORDS, Place, What, at_end, call_around, call_far_around};
 use super::session::Session;
 use crate::ui::style::Style;
 use rustyline::completion::{Candidate as Completion, Completer};
@@ -104,7 +104,7 @@ pub fn topic(session: &Session, before: &str) -> Option<String> {
         Some(call) if name.is_empty() => docs::name_of(session, &call),
         _ => name.to_owned(),
     };
-    let around = || call_around(&tokens(before)).map(|(call, _)| call);
+    let around = || call_far_around(&tokens(before));
     let topic = match what {
         What::Member { receiver } => docs::name_of(session, &Call { function: typed, receiver: Some(receiver) }),
         What::ModuleMember { module } => named(&format!("{module}::{typed}"), None),

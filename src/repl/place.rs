@@ -198,6 +198,11 @@ pub fn call_around(before: &[Token]) -> Option<(Call, usize)> {
     Some((Call { function, receiver }, commas))
 }
 
+/// The innermost call that is open, be it from within a map or an array among its arguments.
+pub fn call_far_around(before: &[Token]) -> Option<Call> {
+    open_brackets(before).into_iter().rev().find_map(|open| call_around(&before[..=open])).map(|(call, _)| call)
+}
+
 fn is_keyword(word: &str) -> bool {
     KEYWORDS.contains(&word)
 }

@@ -159,7 +159,7 @@ fn completes_names_members_and_options() {
     assert_eq!(talk.completed("deploym"), "deployment(");
     assert_eq!(talk.completed("paral"), "parallel(");
     assert!(talk.completions("wh").contains(&"while".to_owned()));
-    assert_eq!(talk.completed("settings.comp"), "settings.compaction");
+    assert_eq!(talk.completed("settings.compac"), "settings.compaction");
     assert_eq!(talk.completed("settings.deep.in"), "settings.deep.inner");
     assert!(talk.completions("wording.pu").contains(&"push(".to_owned()));
     let nodes = talk.completions("deployment().nodes().");
@@ -199,6 +199,7 @@ fn the_manual_is_at_hand() {
     assert_eq!(topic(&talk.session, "sleep(").as_deref(), Some("sleep"));
     assert_eq!(topic(&talk.session, "deployment().nodes().sh(\"x").as_deref(), Some("Nodes.sh"));
     assert_eq!(topic(&talk.session, "deployment().nod").as_deref(), Some("Deployment.nod"));
+    assert_eq!(topic(&talk.session, "deployment().nodes().sh(\"x\", #{ env: #{ A: ").as_deref(), Some("Nodes.sh"));
     assert_eq!(topic(&talk.session, ""), None);
 }
 
