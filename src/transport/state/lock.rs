@@ -1,11 +1,15 @@
 //! One writer at a time: an advisory lock that says who holds it and that they are alive.
 //!
-//! The kernel lets go of it when the holder dies, so a lock is never stale.
+//! The kernel lets go of it when the holder dies, so a lock is never stale for longer than a child that the holder had just
+//! forked needs to become the program it is to run.
 
 use crate::base::error::{Error, IoResultExt, Kind, Result};
 use crate::base::secret;
 use jiff::Timestamp;
+use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
+use nix::sys::signal::kill;
+use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
@@ -13,10 +17,14 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 /// How often a holder shows that it is alive.
 const HEARTBEAT: Duration = Duration::from_secs(2);
+
+/// How long a lock whose holder is dead, or has not said who it is, may take to be free or named.
+const PATIENCE: Duration = Duration::from_secs(2);
+const EVERY: Duration = Duration::from_millis(20);
 
 /// Who holds a lock.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -31,15 +39,27 @@ pub struct Holder {
 impl Holder {
     fn this_process(command: &str) -> Self {
         let user = nix::unistd::User::from_uid(nix::unistd::geteuid()).ok().flatten();
-        let host = nix::unistd::gethostname().ok().and_then(|h| h.into_string().ok());
         Self {
             pid: std::process::id(),
-            host: host.unwrap_or_else(|| "this host".to_owned()),
+            host: this_host(),
             user: user.map_or_else(|| nix::unistd::geteuid().to_string(), |u| u.name),
             command: secret::mask(command).into_owned(),
             since: Timestamp::now(),
         }
     }
+}
+
+impl Holder {
+    /// Whether the process is known to be gone. Of another host nothing is known.
+    fn is_dead(&self) -> bool {
+        let Ok(pid) = i32::try_from(self.pid) else { return true };
+        self.host == this_host() && kill(Pid::from_raw(pid), None) == Err(Errno::ESRCH)
+    }
+}
+
+fn this_host() -> String {
+    let name = nix::unistd::gethostname().ok().and_then(|h| h.into_string().ok());
+    name.unwrap_or_else(|| "this host".to_owned())
 }
 
 /// The right to change a deployment, until dropped.
@@ -53,6 +73,7 @@ impl Lock {
     /// Takes the lock of the folder, or says who has it. None when there is no such folder (any more).
     pub fn take(name: &str, dir: &Path, command: &str) -> Result<Option<Self>> {
         let path = dir.join("lock");
+        let start = Instant::now();
         loop {
             let file = match OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path) {
                 Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(None),
@@ -60,7 +81,14 @@ impl Lock {
             };
             let file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
                 Ok(file) => file,
-                Err((file, nix::errno::Errno::EWOULDBLOCK)) => return Err(held(name, file)),
+                Err((mut file, Errno::EWOULDBLOCK)) => {
+                    let holder = read(&mut file);
+                    if start.elapsed() < PATIENCE && holder.as_ref().is_none_or(Holder::is_dead) {
+                        std::thread::sleep(EVERY);
+                        continue;
+                    }
+                    return Err(held(name, &file, holder));
+                }
                 Err((_, errno)) => return Err(Error::io("lock", &path, &errno.into())),
             };
             // The folder may have been removed, and even made anew, between opening and locking.
@@ -112,9 +140,9 @@ fn read(file: &mut File) -> Option<Holder> {
     serde_json::from_str(&text).ok()
 }
 
-fn held(name: &str, mut file: File) -> Error {
+fn held(name: &str, file: &File, holder: Option<Holder>) -> Error {
     let beat = file.metadata().and_then(|m| m.modified()).ok().and_then(|t| t.elapsed().ok());
-    let Some(holder) = read(&mut file) else {
+    let Some(holder) = holder else {
         return Error::new(Kind::Locked, format!("another process is just about to change deployment \"{name}\""))
             .hint("Try again in a moment.");
     };

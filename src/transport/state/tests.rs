@@ -81,6 +81,30 @@ fn a_lock_names_its_holder_until_it_is_dropped() {
     drop(store.lock("again").unwrap().unwrap());
 }
 
+/// As after kill -9 of a holder that had just forked: the child still has the descriptor, until it runs its program.
+#[test]
+fn the_lock_of_a_dead_holder_is_waited_for() {
+    use nix::fcntl::{Flock, FlockArg};
+    let home = tempfile::tempdir().unwrap();
+    let store = Store::new(home.path(), "4504").unwrap();
+    drop(store.lock_new("test").unwrap());
+    let mut dead = std::process::Command::new("true").spawn().unwrap();
+    dead.wait().unwrap();
+    let host = nix::unistd::gethostname().unwrap().into_string().unwrap();
+    let holder = lock::Holder { pid: dead.id(), host, user: "me".into(), command: "x".into(), since: Timestamp::now() };
+    let path = store.dir().join("lock");
+    std::fs::write(&path, serde_json::to_string(&holder).unwrap()).unwrap();
+    let file = std::fs::File::open(&path).unwrap();
+    let inherited = Flock::lock(file, FlockArg::LockExclusiveNonblock).unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            std::thread::sleep(std::time::Duration::from_millis(300));
+            drop(inherited);
+        });
+        drop(store.lock("test").unwrap().unwrap());
+    });
+}
+
 #[test]
 fn two_that_make_and_remove_the_same_name_never_hold_it_together() {
     let home = tempfile::tempdir().unwrap();
