@@ -202,3 +202,22 @@ fn agrees_with_the_reference() {
         }
     }
 }
+
+proptest::proptest! {
+    #[test]
+    fn no_log_panics(text in "(#\\[StartTime: [0-9.]{0,5}|Tag=[a-z]{0,2},|[0-9.,e+-]{0,12}|HISTF[A-Za-z0-9+/=]{0,40}|\n|\\PC{0,6}){0,12}") {
+        let files = files(&[text]);
+        let _ = all(&files, &Selection::default());
+    }
+
+    #[test]
+    fn damage_anywhere_is_an_error_or_no_harm(at in 0_usize..4000, with: u8) {
+        let mut text = log(1, 1_700_000_000, 1).into_bytes();
+        let at = at % text.len();
+        text[at] = with;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.hdr");
+        std::fs::write(&path, text).unwrap();
+        let _ = summary(&[path], &Selection::default(), &Cx::quiet());
+    }
+}

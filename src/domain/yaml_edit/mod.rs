@@ -61,6 +61,23 @@ fn is_emptied(expected: &model::Model, found: &model::Model) -> bool {
     nothing && empty
 }
 
+/// The value of a YAML document; nothing at all is null. `yes` and `no` are booleans, as people who write them mean.
+pub fn from_yaml(text: &str) -> Result<Value> {
+    if text.trim().is_empty() {
+        return Ok(Value::Null);
+    }
+    serde_saphyr::from_str(text).map_err(|e| {
+        // The first line says it, the rest draws the text; advice in it is for programmers.
+        let said = e.to_string();
+        let said = said.lines().next().unwrap_or_default().trim_start_matches("error: ");
+        let said = [", set ", "; use "].iter().fold(said, |s, advice| s.split(advice).next().unwrap_or(s));
+        match said.split_once("budget breached") {
+            Some((place, _)) => Error::config(format!("not taken as YAML: {place}it means too many values")),
+            None => Error::config(format!("not valid YAML: {said}")),
+        }
+    })
+}
+
 /// A value as a YAML document of its own, in block style, safe for readers of YAML 1.1 and 1.2.
 pub fn to_yaml(value: &Value) -> String {
     let lines = match render::inline(value, None) {

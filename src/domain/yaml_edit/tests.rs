@@ -261,6 +261,20 @@ fn whole_documents_are_written_too() {
     assert_eq!(to_yaml(&json!([])), "[]\n");
 }
 
+#[test]
+fn whole_documents_are_read_with_errors_in_our_words() {
+    let says = |text: &str| from_yaml(text).unwrap_err().message().to_owned();
+    assert_eq!(from_yaml("a: 0o17\nb: yes\nc: 2026-01-01\n").unwrap(), json!({"a": 15, "b": true, "c": "2026-01-01"}));
+    assert_eq!(from_yaml(" \n").unwrap(), json!(null));
+    assert_eq!(says("a: 1\na: 2\n"), "not valid YAML: line 2 column 1: duplicate mapping key: a");
+    assert_eq!(says("a: 1\n---\nb: 2\n"), "not valid YAML: line 3 column 1: multiple YAML documents detected");
+    let bomb = (b'b'..=b'h').fold("a: &a [1,1,1,1,1,1,1,1]\n".to_owned(), |text, c| {
+        let (c, before) = (char::from(c), char::from(c - 1));
+        format!("{text}{c}: &{c} [{}]\n", [format!("*{before}").as_str(); 9].join(","))
+    });
+    assert!(says(&bomb).ends_with("it means too many values"), "{}", says(&bomb));
+}
+
 mod random {
     use super::*;
     use proptest::prelude::*;

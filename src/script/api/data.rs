@@ -35,15 +35,7 @@ pub mod module {
     /// ```
     #[rhai_fn(return_raw)]
     pub fn yaml(text: &str) -> ScriptResult<Dynamic> {
-        if text.trim().is_empty() {
-            return Ok(Dynamic::UNIT);
-        }
-        let value: serde_json::Value = serde_saphyr::from_str(text).map_err(|e| {
-            // The first line says it; the rest draws the text.
-            let said = e.to_string();
-            Error::config(format!("not valid YAML: {}", said.lines().next().unwrap_or_default().trim_start_matches("error: ")))
-        })?;
-        Ok(from_json(&value))
+        Ok(from_json(&yaml_edit::from_yaml(text)?))
     }
 
     /// Writes a value as YAML text, in block style.
