@@ -19,6 +19,12 @@ use tokio::sync::Semaphore;
 
 /// Pauses between attempts grow from the first to the second.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(3));
+/// A host that hangs up before it has said who it is was busy (sshd's MaxStartups, a full queue): it is tried again this long.
+const BUSY_FOR: Duration = Duration::from_secs(3);
+/// Handshakes under way at once. A listening queue holds 128 as a rule, and what comes on top is lost or reset.
+pub(super) const LANES: usize = 128;
+/// A host that takes longer to connect than this no longer keeps others from trying.
+const SLOW: Duration = Duration::from_secs(2);
 /// Waiting longer than this is shown.
 const SHOW_AFTER: Duration = Duration::from_secs(3);
 
@@ -53,15 +59,17 @@ impl Connection {
 pub(super) struct Failure {
     pub error: Error,
     pub retry: bool,
+    /// The host was there, but busy.
+    pub busy: bool,
 }
 
 impl Failure {
     pub fn last(error: Error) -> Self {
-        Self { error, retry: false }
+        Self { error, retry: false, busy: false }
     }
 
     pub fn passing(error: Error) -> Self {
-        Self { error, retry: true }
+        Self { error, retry: true, busy: false }
     }
 }
 
@@ -199,12 +207,13 @@ pub(super) async fn connect(inner: &Arc<Inner>, endpoint: &Endpoint, cx: &Cx) ->
         } else {
             endpoint.connect_timeout.min(left.max(Duration::from_secs(1)))
         };
-        let failure = match attempt(inner, endpoint, limit, cx).await {
+        let failure = match in_lane(inner, endpoint, Box::pin(attempt(inner, endpoint, limit, cx))).await {
             Ok(connection) => return Ok(connection),
             Err(failure) => failure,
         };
         let waited = start.elapsed();
-        if !failure.retry || waited + pause >= endpoint.retry_for {
+        let retry_for = if failure.busy { endpoint.retry_for.max(BUSY_FOR) } else { endpoint.retry_for };
+        if !failure.retry || waited + pause >= retry_for {
             return Err(if attempts > 1 {
                 failure.error.context(format!("tried {attempts} times in {}", format_duration(waited)))
             } else {
@@ -218,10 +227,23 @@ pub(super) async fn connect(inner: &Arc<Inner>, endpoint: &Endpoint, cx: &Cx) ->
                 None => shown = Some(cx.events.progress(label, 0, Unit::Items)),
             }
         }
-        tokio::time::sleep(pause).await;
+        // Those who were turned away together do not come back together.
+        let scatter = Duration::from_millis(u64::from(waited.subsec_nanos() % 100));
+        tokio::time::sleep(pause + scatter).await;
         pause = (pause * 2).min(BACKOFF.1);
         attempts += 1;
     }
+}
+
+/// Waits for one of the lanes, and gives it up early when the attempt takes long.
+/// What goes through a jump host needs none: it comes one by one through a connection that had its own.
+async fn in_lane<T>(inner: &Inner, endpoint: &Endpoint, mut attempt: impl Future<Output = T> + Unpin) -> T {
+    let lane = if endpoint.jump.is_none() { inner.lanes.acquire().await.ok() } else { None };
+    if let Ok(outcome) = tokio::time::timeout(SLOW, &mut attempt).await {
+        return outcome;
+    }
+    drop(lane);
+    attempt.await
 }
 
 fn unreachable(endpoint: &Endpoint, why: impl std::fmt::Display) -> Error {
@@ -264,7 +286,7 @@ async fn open(
         let lease = Box::pin(inner.lease(jump, Use::Tunnel, cx)).await.map_err(|error| {
             let retry = matches!(error.kind(), Kind::Connection | Kind::Timeout);
             let error = error.on_node(&jump.name).context(format!("going through {} to {}", jump.name, endpoint.name));
-            Failure { error, retry }
+            Failure { error, retry, busy: false }
         })?;
         let channel = lease
             .connection()
@@ -297,7 +319,8 @@ async fn open(
         })
     })?;
     let _ = socket.set_nodelay(true);
-    Ok((handshake(endpoint, config, socket, gate).await?, None))
+    let handle = handshake(endpoint, config, socket, gate).await.map_err(|f| Failure { busy: f.retry, ..f })?;
+    Ok((handle, None))
 }
 
 async fn handshake<S>(endpoint: &Endpoint, config: Arc<client::Config>, stream: S, gate: Gate) -> Result<Handle<Gate>, Failure>
@@ -316,7 +339,7 @@ where
                     | russh::Error::RecvError
                     | russh::Error::ConnectionTimeout
             );
-            Failure { error: unreachable(endpoint, describe(&error)), retry }
+            Failure { error: unreachable(endpoint, describe(&error)), retry, busy: false }
         }
     })
 }

@@ -22,6 +22,7 @@ use pool::Pool;
 use russh::keys::Algorithm;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
 pub use forward::{Forward, Tunnel};
@@ -68,6 +69,8 @@ struct Inner {
     keys: KeyRing,
     known: Arc<KnownHosts>,
     pool: Pool,
+    /// Room for handshakes under way.
+    lanes: Semaphore,
     digests: transfer::Digests,
     cksums: transfer::Cksums,
     /// Commands that nobody waits for any more and that are being ended.
@@ -97,6 +100,7 @@ impl Client {
             keys: KeyRing::new(settings.ask_passphrase.clone()),
             known: Arc::default(),
             pool: Pool::default(),
+            lanes: Semaphore::new(connect::LANES),
             digests: transfer::Digests::default(),
             cksums: transfer::Cksums::default(),
             endings: TaskTracker::new(),

@@ -53,7 +53,7 @@ impl ProxyProcess {
         let ended = tokio::time::timeout(Duration::from_millis(300), self.child.wait()).await;
         tokio::task::yield_now().await;
         let stderr = String::from_utf8_lossy(&self.stderr.lock().unwrap_or_else(PoisonError::into_inner)).trim().to_owned();
-        let Failure { mut error, retry } = failure;
+        let Failure { mut error, retry, busy } = failure;
         if error.kind() == Kind::Connection {
             if let Ok(Ok(status)) = ended {
                 error = error.context(format!("the proxy command ended with {status}: {}", self.line));
@@ -62,7 +62,7 @@ impl ProxyProcess {
                 error.details_mut().stderr = Some(stderr);
             }
         }
-        Failure { error, retry }
+        Failure { error, retry, busy }
     }
 }
 

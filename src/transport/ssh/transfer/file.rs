@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// What is read of a local file at a time.
-const CHUNK: usize = 128 << 10;
+const CHUNK: usize = 256 << 10;
 /// More than this is not read into memory.
 const LARGEST_READ: usize = 256 << 20;
 
