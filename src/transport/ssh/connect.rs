@@ -15,7 +15,7 @@ use russh::{Preferred, cipher, kex};
 use std::borrow::Cow;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 /// Pauses between attempts grow from the first to the second.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(3));
@@ -23,7 +23,7 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(200), Duration::fro
 const BUSY_FOR: Duration = Duration::from_secs(3);
 /// Handshakes under way at once. A listening queue holds 128 as a rule, and what comes on top is lost or reset.
 pub(super) const LANES: usize = 128;
-/// A host that takes longer to connect than this no longer keeps others from trying.
+/// An address that does not even answer for this long no longer keeps others from trying.
 const SLOW: Duration = Duration::from_secs(2);
 /// Waiting longer than this is shown.
 const SHOW_AFTER: Duration = Duration::from_secs(3);
@@ -207,7 +207,7 @@ pub(super) async fn connect(inner: &Arc<Inner>, endpoint: &Endpoint, cx: &Cx) ->
         } else {
             endpoint.connect_timeout.min(left.max(Duration::from_secs(1)))
         };
-        let failure = match in_lane(inner, endpoint, Box::pin(attempt(inner, endpoint, limit, cx))).await {
+        let failure = match Box::pin(attempt(inner, endpoint, limit, cx)).await {
             Ok(connection) => return Ok(connection),
             Err(failure) => failure,
         };
@@ -235,22 +235,14 @@ pub(super) async fn connect(inner: &Arc<Inner>, endpoint: &Endpoint, cx: &Cx) ->
     }
 }
 
-/// Waits for one of the lanes, and gives it up early when the attempt takes long.
-/// What goes through a jump host needs none: it comes one by one through a connection that had its own.
-async fn in_lane<T>(inner: &Inner, endpoint: &Endpoint, mut attempt: impl Future<Output = T> + Unpin) -> T {
-    let lane = if endpoint.jump.is_none() { inner.lanes.acquire().await.ok() } else { None };
-    if let Ok(outcome) = tokio::time::timeout(SLOW, &mut attempt).await {
-        return outcome;
-    }
-    drop(lane);
-    attempt.await
-}
-
 fn unreachable(endpoint: &Endpoint, why: impl std::fmt::Display) -> Error {
     Error::new(Kind::Connection, format!("cannot connect to {}: {why}", endpoint.address()))
 }
 
 async fn attempt(inner: &Arc<Inner>, endpoint: &Endpoint, limit: Duration, cx: &Cx) -> Result<Connection, Failure> {
+    // What goes through another host or a command needs no lane: it has another queue, or none.
+    let direct = endpoint.jump.is_none() && endpoint.proxy_command.is_none();
+    let mut lane = if direct { inner.lanes.acquire().await.ok() } else { None };
     let deadline = tokio::time::Instant::now() + limit;
     let timed_out = |what: &str| {
         Failure::passing(
@@ -262,7 +254,7 @@ async fn attempt(inner: &Arc<Inner>, endpoint: &Endpoint, limit: Duration, cx: &
     let gate = Gate { known: inner.known.clone(), endpoint: endpoint.clone(), closing: closing.clone() };
     let known = inner.known.algorithms(endpoint).map_err(Failure::last)?;
     let config = inner.config(&known);
-    let (mut handle, carrier) = tokio::time::timeout_at(deadline, open(inner, endpoint, config, gate, cx))
+    let (mut handle, carrier) = tokio::time::timeout_at(deadline, open(inner, endpoint, config, gate, &mut lane, cx))
         .await
         .map_err(|_| timed_out("no answer"))??;
     auth::authenticate(inner, &mut handle, endpoint, &closing, limit).await?;
@@ -280,6 +272,7 @@ async fn open(
     endpoint: &Endpoint,
     config: Arc<client::Config>,
     gate: Gate,
+    lane: &mut Option<SemaphorePermit<'_>>,
     cx: &Cx,
 ) -> Result<(Handle<Gate>, Option<Carrier>), Failure> {
     if let Some(jump) = &endpoint.jump {
@@ -311,7 +304,14 @@ async fn open(
         };
         return Ok((handle, Some(Carrier::Process { _process: process })));
     }
-    let socket = tokio::net::TcpStream::connect((endpoint.host.as_str(), endpoint.port)).await.map_err(|e| {
+    let mut connecting = std::pin::pin!(tokio::net::TcpStream::connect((endpoint.host.as_str(), endpoint.port)));
+    let socket = if let Ok(socket) = tokio::time::timeout(SLOW, &mut connecting).await {
+        socket
+    } else {
+        *lane = None;
+        connecting.await
+    };
+    let socket = socket.map_err(|e| {
         let error = unreachable(endpoint, describe_io(&e));
         Failure::passing(match e.kind() {
             std::io::ErrorKind::ConnectionRefused => error.hint("Nothing listens there: is the machine up, and is it this port?"),
