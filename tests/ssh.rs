@@ -88,6 +88,12 @@ async fn cancel_and_timeout_end_the_whole_process_group() {
         let listed = std::process::Command::new("ps").args(["-eo", "args"]).output().unwrap();
         String::from_utf8_lossy(&listed.stdout).lines().any(|l| l.contains(&format!("sleep 77.{token}")))
     };
+    let started = || async {
+        while !alive() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        // The shell has set its trap before it started what is alive now.
+    };
     for stubborn in [false, true] {
         let trap = if stubborn { "trap '' TERM; " } else { "" };
         let line = format!("{trap}echo started; sleep 77.{token} & sleep 77.{token}; wait");
@@ -102,8 +108,7 @@ async fn cancel_and_timeout_end_the_whole_process_group() {
         let (cancel, start) = (cx.cancel.clone(), Instant::now());
         let command = Command::new(line);
         let (result, ()) = tokio::join!(client.run(&endpoint, &command, false, &cx), async {
-            tokio::time::sleep(Duration::from_millis(500)).await;
-            assert!(alive());
+            started().await;
             cancel.cancel();
         });
         assert!(result.unwrap_err().is_cancelled());
@@ -111,8 +116,10 @@ async fn cancel_and_timeout_end_the_whole_process_group() {
         assert_eq!(start.elapsed() > Duration::from_secs(3), stubborn);
         // A future that was dropped.
         let cx = Cx::quiet();
-        let _ = tokio::time::timeout(Duration::from_millis(500), client.run(&endpoint, &command, false, &cx)).await;
-        assert!(alive());
+        tokio::select! {
+            _ = client.run(&endpoint, &command, false, &cx) => unreachable!("it sleeps for longer"),
+            () = started() => {}
+        }
         client.settle().await;
         assert!(!alive(), "stubborn: {stubborn}");
     }
