@@ -52,9 +52,9 @@ fn check(case: &Path) -> Result<(), String> {
         }
         if update {
             if text.is_empty() {
-                std::fs::remove_file(&file).unwrap()
+                std::fs::remove_file(&file).unwrap();
             } else {
-                std::fs::write(&file, text).unwrap()
+                std::fs::write(&file, text).unwrap();
             }
             continue;
         }

@@ -21,13 +21,26 @@ const BUILT_IN: &[&str] =
 /// Looks through the scripts and the project's modules that they import. Returns everything found, in the order of the text.
 pub fn check(host: &Arc<Host>, scripts: &[std::path::PathBuf]) -> Result<Vec<Error>> {
     let engine = engine::new(host);
-    let mut checker =
-        Checker { engine: &engine, host, known: Signatures::of(&engine, host), files: HashMap::new(), found: Vec::new() };
+    let mut checker = Checker {
+        engine: &engine,
+        host,
+        known: Signatures::of(&engine, host),
+        files: HashMap::new(),
+        waiting: Vec::new(),
+        found: Vec::new(),
+    };
     for script in scripts {
         let text = read_script(script).map_err(|e| e.exit_with(2))?;
         let name = script.canonicalize().unwrap_or_else(|_| script.clone()).display().to_string();
         checker.file(&name, &text);
     }
+    // Whoever is handed an object calls its methods: those of the standard library's classes are known everywhere.
+    for module in resolver::std_names(&host.project().root) {
+        if let Ok(module) = resolver::find(&host.project().root, "", &module) {
+            checker.declared(&module.name, &module.text);
+        }
+    }
+    checker.look();
     Ok(checker.found)
 }
 
@@ -52,6 +65,8 @@ struct Checker<'a> {
     host: &'a Arc<Host>,
     known: Arc<Signatures>,
     files: HashMap<String, Arc<File>>,
+    /// Files to look at when all are known.
+    waiting: Vec<(String, AST)>,
     found: Vec<Error>,
 }
 
@@ -79,11 +94,30 @@ impl Checker<'_> {
                 }
             }
         }
-        let file = Arc::new(file);
-        self.files.insert(name.to_owned(), file.clone());
-        if name.starts_with(sources::STD) {
-            return;
+        self.files.insert(name.to_owned(), Arc::new(file));
+        if !name.starts_with(sources::STD) {
+            self.waiting.push((name.to_owned(), ast));
         }
+    }
+
+    /// Takes note of what a module declares, and leaves its mistakes alone.
+    fn declared(&mut self, name: &str, text: &str) {
+        if !self.files.contains_key(name)
+            && let Ok(ast) = compile(self.engine, self.host, name, text, &Scope::new())
+        {
+            self.files.insert(name.to_owned(), Arc::new(declarations(&ast)));
+        }
+    }
+
+    /// Looks for mistakes, once all declarations are known: a module may be handed objects of the class that imports it.
+    fn look(&mut self) {
+        for (name, ast) in std::mem::take(&mut self.waiting) {
+            self.look_at(&name, &ast);
+        }
+    }
+
+    fn look_at(&mut self, name: &str, ast: &AST) {
+        let Some(file) = self.files.get(name).cloned() else { return };
         let mut nodes: Vec<(Node, Position)> = Vec::new();
         ast.walk(&mut |path| {
             nodes.extend(path.last().and_then(node));

@@ -59,6 +59,13 @@ impl Entry {
         Self { name, sort, module: String::new(), forms: vec![form], text, examples, signatures: Vec::new() }
     }
 
+    fn add_text(&mut self, text: &str) {
+        if !self.text.is_empty() && !text.is_empty() {
+            self.text.push_str("\n\n");
+        }
+        self.text.push_str(text);
+    }
+
     /// The first sentence.
     pub fn summary(&self) -> &str {
         self.text.lines().next().unwrap_or_default()
@@ -142,7 +149,7 @@ fn add(entries: &mut Vec<Entry>, f: &Signature, module: &str) {
         Some(entry) => {
             entry.signatures.push(form);
             if !text.is_empty() && !entry.text.contains(&text) {
-                entry.text = format!("{}\n\n{text}", entry.text).trim_start().to_owned();
+                entry.add_text(&text);
             }
             entry.examples.extend(examples);
         }
@@ -190,9 +197,7 @@ fn std_module(engine: &Engine, host: &Arc<Host>, path: &str, entries: &mut Vec<E
         match entries.iter_mut().find(|e| e.name == name && e.module == path) {
             Some(entry) => {
                 entry.signatures.push(form);
-                if !text.is_empty() {
-                    entry.text = format!("{}\n\n{text}", entry.text).trim().to_owned();
-                }
+                entry.add_text(&text);
                 entry.examples.extend(examples);
             }
             None => entries.push(Entry::new(name, sort, path, form, text, examples)),

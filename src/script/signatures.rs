@@ -153,19 +153,16 @@ impl Signatures {
         for f in overloads {
             let optional = f.params.last().filter(|p| p.kind == "map");
             let short = optional.map(|_| &f.params[..f.params.len() - 1]);
-            match forms.iter_mut().find(|(_, params)| short.is_some_and(|s| *s == params[..])) {
-                Some((form, params)) => {
-                    let (head, tail) = form.split_once(')').unwrap_or((form, ""));
-                    let comma = if params.is_empty() { "" } else { ", " };
-                    let optional = optional.map(|p| format!("{}: {}", p.name, p.kind)).unwrap_or_default();
-                    *form = format!("{head}[{comma}{optional}]){tail}");
-                }
-                None => {
-                    let shown = f.show();
-                    if !forms.iter().any(|(form, _)| *form == shown) {
-                        forms.push((shown, f.params.clone()));
-                    }
-                }
+            if let Some((form, params)) = forms.iter_mut().find(|(_, params)| short.is_some_and(|s| *s == params[..])) {
+                let (head, tail) = form.split_once(')').unwrap_or((form, ""));
+                let comma = if params.is_empty() { "" } else { ", " };
+                let optional = optional.map(|p| format!("{}: {}", p.name, p.kind)).unwrap_or_default();
+                *form = format!("{head}[{comma}{optional}]){tail}");
+                continue;
+            }
+            let shown = f.show();
+            if !forms.iter().any(|(form, _)| *form == shown) {
+                forms.push((shown, f.params.clone()));
             }
         }
         forms.into_iter().map(|(form, _)| form).collect()

@@ -3,7 +3,7 @@
 use super::lines::{self, Lost};
 use crate::base::error::Location;
 use rhai::{AST, Position};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, RwLock};
 
@@ -90,6 +90,29 @@ impl Sources {
         };
         let source = self.text(name).and_then(|t| t.lines().nth(line.checked_sub(1)?).map(str::to_owned));
         Location { file: self.display(name), line, column, source }
+    }
+
+    /// Every word that is written as a key or a field in some text, roughly: good enough for a suggestion.
+    pub fn map_keys(&self) -> BTreeSet<String> {
+        let mut keys = BTreeSet::new();
+        let Ok(texts) = self.texts.read() else { return keys };
+        for source in texts.values() {
+            for (at, _) in source.text.match_indices('.') {
+                let after = source.text[at + 1..].split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or_default();
+                // What is called is a method.
+                if !after.is_empty() && !source.text[at + 1 + after.len()..].starts_with('(') {
+                    keys.insert(after.to_owned());
+                }
+            }
+            for (at, _) in source.text.match_indices(':') {
+                let before = source.text[..at].trim_end_matches('"');
+                let word = before.rsplit(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or_default();
+                if !word.is_empty() && !source.text[at + 1..].starts_with(':') && !before.ends_with(':') {
+                    keys.insert(word.to_owned());
+                }
+            }
+        }
+        keys
     }
 
     /// The place of a word that is in a text only once.

@@ -19,9 +19,7 @@ pub fn of(engine: &Engine, host: &Host, error: &EvalAltResult, source: &str) -> 
         E::ErrorFunctionNotFound(call, _) => function_not_found(engine, host, call),
         E::ErrorVariableNotFound(name, _) => variable_not_found(host, name, source),
         E::ErrorModuleNotFound(name, _) => script(format!("there is no module {name}")),
-        E::ErrorPropertyNotFound(name, _) => {
-            script(format!("the map has no key {name}")).hint(format!("Ask with \"{name}\" in map; map.keys() lists its keys."))
-        }
+        E::ErrorPropertyNotFound(name, _) => missing_key(host, name),
         E::ErrorDotExpr(text, _) => property(engine, host, text),
         E::ErrorIndexingType(what, _) => indexing(what),
         E::ErrorIndexNotFound(index, _) => script(format!("there is nothing at [{index}]")),
@@ -48,6 +46,23 @@ pub fn of(engine: &Engine, host: &Host, error: &EvalAltResult, source: &str) -> 
         E::ErrorTerminated(..) => Error::cancelled(),
         E::ErrorSystem(text, inner) => script(if text.is_empty() { inner.to_string() } else { format!("{text}: {inner}") }),
         other => script(lower_first(&bare(other))),
+    }
+}
+
+/// Keys of maps that opsrun gives: what `catch` gets, and results of commands.
+const GIVEN_KEYS: &[&str] = &[
+    "code", "column", "command", "context", "dropped", "error", "failed", "file", "hints", "kind", "line", "message", "node",
+    "ok", "signal", "stack", "stderr", "stdout", "took", "value",
+];
+
+/// Which keys the map has is not in Rhai's error (and its hook for missing keys is asked for `map.new_key = value` too),
+/// so the suggestion comes from all keys that scripts of this run write.
+fn missing_key(host: &Host, name: &str) -> Error {
+    let error = Error::new(Kind::Script, format!("the map has no key {name}"));
+    let written = host.sources().map_keys();
+    match nearest(name, written.iter().map(String::as_str).chain(GIVEN_KEYS.iter().copied())) {
+        Some(near) => error.hint(format!("Did you mean \"{near}\"?")),
+        None => error.hint(format!("Ask with \"{name}\" in map; map.keys() lists its keys.")),
     }
 }
 

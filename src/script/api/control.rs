@@ -96,6 +96,13 @@ pub mod module {
     }
 
     /// A call under way beside the script, as `task` returns it.
+    ///
+    /// # Example
+    /// ```rhai
+    /// let copy = task(|| sleep("10ms"));
+    /// copy.wait();
+    /// assert(copy.done);
+    /// ```
     pub type Task = parallel::Task;
 
     /// Calls a function with each item of an array, many at the same time; returns the results in the order of the items.

@@ -36,6 +36,15 @@ fn show(context: &NativeCallContext, object: &object::Object) -> ScriptResult<St
 #[export_module]
 pub mod module {
     /// A value with fields and methods, of a class that a module written in Rhai declares.
+    ///
+    /// # Example
+    /// ```rhai
+    /// fn Counter.next() { this.n += 1; this.n }
+    ///
+    /// let counter = object("Counter", #{ n: 0 });
+    /// assert_eq(counter.next(), 1);
+    /// assert_eq(type_of(counter), "Counter");
+    /// ```
     pub type Object = object::Object;
 
     /// Makes an object of a class of this file, with its fields; its methods are the functions `fn Class.method(…)`.

@@ -15,6 +15,15 @@ fn refuse<T>() -> ScriptResult<T> {
 #[export_module]
 pub mod module {
     /// A value that shows as `***` everywhere; it can be given as `stdin`, in `env`, and as the text of a file.
+    ///
+    /// It cannot become part of a string, where nobody could tell it from other text any more.
+    ///
+    /// # Example
+    /// ```rhai
+    /// let path = secret("PATH");
+    /// print(path);                        // ***
+    /// sh("test -n \"$P\"", #{ env: #{ P: path } });
+    /// ```
     pub type Secret = secret::Secret;
 
     /// A secret by its name: from the environment, from the project's credentials, or asked for on the terminal.
