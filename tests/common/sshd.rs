@@ -124,16 +124,28 @@ impl Sshd {
     }
 }
 
+impl Sshd {
+    /// The processes that serve connections, children of the listener.
+    fn sessions(&self) -> Vec<String> {
+        let children = Command::new("ps").args(["-o", "pid=", "--ppid", &self.child.id().to_string()]).output();
+        children.map(|c| String::from_utf8_lossy(&c.stdout).split_whitespace().map(str::to_owned).collect()).unwrap_or_default()
+    }
+
+    /// Breaks all connections, as a network does.
+    pub fn cut_sessions(&self) {
+        for session in self.sessions() {
+            let _ = Command::new("kill").args(["-KILL", &session]).status();
+        }
+    }
+}
+
 impl Drop for Sshd {
     fn drop(&mut self) {
-        // Sessions are children of the listener: they go first, or they would outlive it.
-        let pid = self.child.id().to_string();
-        let children = Command::new("ps").args(["-o", "pid=", "--ppid", &pid]).output();
+        // Sessions go first, or they would outlive the listener.
+        let sessions = self.sessions();
         let _ = self.child.kill();
-        if let Ok(children) = children {
-            for child in String::from_utf8_lossy(&children.stdout).split_whitespace() {
-                let _ = Command::new("kill").arg(child).status();
-            }
+        for session in sessions {
+            let _ = Command::new("kill").arg(session).status();
         }
         let _ = self.child.wait();
     }
