@@ -130,7 +130,7 @@ pub fn holder(dir: &Path) -> Option<Holder> {
     let file = OpenOptions::new().read(true).open(dir.join("lock")).ok()?;
     match Flock::lock(file, FlockArg::LockSharedNonblock) {
         Ok(_) => None,
-        Err((mut file, _)) => read(&mut file),
+        Err((mut file, _)) => read(&mut file).filter(|holder| !holder.is_dead()),
     }
 }
 
