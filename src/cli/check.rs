@@ -1,9 +1,11 @@
 //! `opsrun check SCRIPT…`: what is wrong with scripts, without running them.
 
 use super::App;
+use super::complete::scripts;
 use super::run::host;
 use crate::base::error::{Error, Result};
 use crate::script::check;
+use clap_complete::engine::ArgValueCompleter;
 use serde_json::json;
 use std::path::{Path, PathBuf};
 
@@ -14,7 +16,7 @@ use std::path::{Path, PathBuf};
 #[derive(clap::Args, Debug)]
 pub struct Args {
     /// Scripts, or folders of scripts
-    #[arg(required = true)]
+    #[arg(required = true, add = ArgValueCompleter::new(scripts))]
     pub scripts: Vec<PathBuf>,
     /// Print the findings as JSON
     #[arg(long)]

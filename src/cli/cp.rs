@@ -1,12 +1,12 @@
 //! `opsrun cp NAME SOURCE… TARGET`: files to nodes and from them.
 
 use super::App;
-use super::complete::deployments;
+use super::complete::{deployments, places};
 use crate::base::error::{Error, Result};
 use crate::domain::deployment::open_awake;
 use crate::domain::fleet::{Fleet, GetOptions, MirrorOptions, PutOptions};
 use crate::domain::node::NodeSet;
-use clap_complete::engine::ArgValueCandidates;
+use clap_complete::engine::{ArgValueCandidates, ArgValueCompleter};
 use std::path::Path;
 
 /// Copy files and folders to nodes, or from them
@@ -28,10 +28,10 @@ pub struct Args {
     #[arg(value_name = "NAME", add = ArgValueCandidates::new(deployments))]
     name: String,
     /// What to copy
-    #[arg(value_name = "SOURCE", required = true)]
+    #[arg(value_name = "SOURCE", required = true, add = ArgValueCompleter::new(places))]
     sources: Vec<String>,
     /// Where to
-    #[arg(value_name = "TARGET")]
+    #[arg(value_name = "TARGET", add = ArgValueCompleter::new(places))]
     target: String,
     /// As root on the nodes
     #[arg(long)]

@@ -1,11 +1,13 @@
 //! `opsrun doc [NAME]`: the manual of what scripts can call.
 
 use super::App;
+use super::complete::topics;
 use super::run::host;
 use crate::base::error::{Error, Kind, Result};
 use crate::base::suggest::nearest;
 use crate::script::reference::{self, Entry, Sort};
 use crate::ui::style::Style;
+use clap_complete::engine::ArgValueCandidates;
 use std::path::Path;
 
 /// Show what scripts can call
@@ -14,6 +16,7 @@ use std::path::Path;
 #[derive(clap::Args, Debug)]
 pub struct Args {
     /// A function, a method, a type, a module, or a part of a name
+    #[arg(add = ArgValueCandidates::new(topics))]
     pub name: Option<String>,
     /// Print it as JSON
     #[arg(long)]

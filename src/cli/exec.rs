@@ -1,14 +1,14 @@
 //! `opsrun exec NAME NODES -- COMMAND…`: one command on many nodes.
 
 use super::App;
-use super::complete::deployments;
+use super::complete::{deployments, selectors};
 use crate::base::command::{Command, Exit, Output};
 use crate::base::error::{Error, Result};
 use crate::base::units::parse_duration;
 use crate::base::{secret, shell};
 use crate::domain::deployment::open_awake;
 use crate::domain::fleet::{Fleet, RunOptions, gather, text};
-use clap_complete::engine::ArgValueCandidates;
+use clap_complete::engine::{ArgValueCandidates, ArgValueCompleter};
 use serde::Serialize;
 use std::io::Read;
 use std::time::Duration;
@@ -31,7 +31,7 @@ pub struct Args {
     #[arg(value_name = "NAME", add = ArgValueCandidates::new(deployments))]
     name: String,
     /// Which nodes: a group, a name, a glob, or several separated by commas
-    #[arg(value_name = "NODES")]
+    #[arg(value_name = "NODES", add = ArgValueCompleter::new(selectors))]
     nodes: String,
     /// The command
     #[arg(value_name = "COMMAND", required = true, last = true)]

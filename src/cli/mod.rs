@@ -109,7 +109,7 @@ pub fn main() -> ExitCode {
     if let Some(code) = crate::transport::provider::local::hidden(&std::env::args_os().skip(1).collect::<Vec<_>>()) {
         return code.into();
     }
-    clap_complete::CompleteEnv::with_factory(Cli::command).complete();
+    clap_complete::CompleteEnv::with_factory(complete::command).complete();
     let words = with_run_inserted(std::env::args_os().collect());
     let cli = match Cli::command().try_get_matches_from(words).and_then(|m| Cli::from_arg_matches(&m)) {
         Ok(cli) => cli,

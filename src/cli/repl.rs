@@ -1,8 +1,10 @@
 //! `opsrun repl [NAME]`: type at a deployment.
 
 use super::App;
+use super::complete::{deployments, scripts};
 use crate::base::error::Result;
 use crate::repl::{self, Start};
+use clap_complete::engine::{ArgValueCandidates, ArgValueCompleter};
 use std::path::{Path, PathBuf};
 
 /// Type at a deployment, line by line
@@ -21,13 +23,13 @@ The history is kept in $XDG_STATE_HOME/opsrun/history (~/.local/state/opsrun/his
 secret in them are not kept.")]
 pub struct Args {
     /// The deployment, which is `d` in the lines
-    #[arg(value_name = "NAME")]
+    #[arg(value_name = "NAME", add = ArgValueCandidates::new(deployments))]
     name: Option<String>,
     /// Run this line, show its value, and leave; may be given again
     #[arg(short = 'e', long = "eval", value_name = "EXPR", allow_hyphen_values = true)]
     eval: Vec<String>,
     /// Run this script first; what it declares stays; may be given again
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", add = ArgValueCompleter::new(scripts))]
     load: Vec<PathBuf>,
 }
 

@@ -1,6 +1,7 @@
 //! `opsrun run SCRIPT [NAME] [ARGS…]`, which is also `opsrun SCRIPT.rhai [NAME] [ARGS…]`.
 
 use super::App;
+use super::complete::{ScriptWords, scripts};
 use crate::base::error::{Error, Result};
 use crate::base::event::Cx;
 use crate::base::secret::Secret;
@@ -8,6 +9,7 @@ use crate::domain::deployment::Deployment;
 use crate::domain::runs::RunFolder;
 use crate::script::run::{self, Ended};
 use crate::script::{Host, HostSettings};
+use clap_complete::engine::ArgValueCompleter;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -18,9 +20,10 @@ use std::sync::Arc;
 #[derive(clap::Args, Debug)]
 pub struct Args {
     /// The script
+    #[arg(add = ArgValueCompleter::new(scripts))]
     pub script: PathBuf,
     /// The deployment's name, and the script's own options and arguments
-    #[arg(value_name = "NAME, ARGS", trailing_var_arg = true, allow_hyphen_values = true)]
+    #[arg(value_name = "NAME, ARGS", trailing_var_arg = true, allow_hyphen_values = true, add = ArgValueCompleter::new(ScriptWords))]
     pub words: Vec<String>,
 }
 

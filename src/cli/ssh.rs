@@ -1,12 +1,12 @@
 //! `opsrun ssh NAME NODE [COMMAND…]`: a shell on a node, or a remote shell for rsync and its like.
 
 use super::App;
-use super::complete::deployments;
+use super::complete::{deployments, nodes};
 use crate::base::command::Exit;
 use crate::base::error::{Error, Kind, Result};
 use crate::domain::deployment::open_awake;
 use crate::transport::ssh::{Pipes, Terminal};
-use clap_complete::engine::ArgValueCandidates;
+use clap_complete::engine::{ArgValueCandidates, ArgValueCompleter};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::signal::Signal;
 use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
@@ -45,7 +45,7 @@ pub struct Args {
     #[arg(value_name = "NAME", add = ArgValueCandidates::new(deployments))]
     name: String,
     /// The node
-    #[arg(value_name = "NODE")]
+    #[arg(value_name = "NODE", add = ArgValueCompleter::new(nodes))]
     node: String,
     /// The command; a shell when none
     #[arg(value_name = "COMMAND", trailing_var_arg = true, allow_hyphen_values = true)]
