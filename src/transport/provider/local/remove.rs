@@ -50,9 +50,10 @@ pub async fn nodes(layout: &Layout, uuid: uuid::Uuid, names: &[String], cx: &Cx)
     end(find, cx).await?;
     for name in names {
         remove_tree(&layout.home(name))?;
-        // The record goes last: until then the node exists, and can be destroyed again.
-        remove_file(&layout.host_key(name))?;
+        // The record outlives the home, so that a node half removed can be removed again, but not the key: a record without
+        // its key could be neither served nor made anew. A key without a record is replaced when the name is used again.
         remove_file(&layout.record(name))?;
+        remove_file(&layout.host_key(name))?;
     }
     Ok(())
 }
