@@ -163,6 +163,9 @@ struct Control {
     left: std::sync::atomic::AtomicI64,
     streams: std::sync::Mutex<Vec<TcpStream>>,
     stopped: std::sync::atomic::AtomicBool,
+    /// Nothing passes any more, and nothing is closed.
+    frozen: std::sync::atomic::AtomicBool,
+    accepted: std::sync::atomic::AtomicUsize,
 }
 
 impl Control {
@@ -175,8 +178,12 @@ impl Control {
 
 impl CuttingProxy {
     pub fn start(to: u16) -> Self {
+        Self::start_at(0, to)
+    }
+
+    pub fn start_at(port: u16, to: u16) -> Self {
         use std::sync::atomic::Ordering::SeqCst;
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
         let port = listener.local_addr().unwrap().port();
         let control = std::sync::Arc::new(Control::default());
         control.left.store(i64::MAX, SeqCst);
@@ -187,11 +194,13 @@ impl CuttingProxy {
                     return;
                 }
                 let Ok(client) = client else { return };
+                ours.accepted.fetch_add(1, SeqCst);
                 let Ok(server) = TcpStream::connect(SocketAddr::from(([127, 0, 0, 1], to))) else { continue };
                 ours.streams.lock().unwrap().extend([client.try_clone().unwrap(), server.try_clone().unwrap()]);
                 let (control, from, into) = (ours.clone(), client.try_clone().unwrap(), server.try_clone().unwrap());
-                std::thread::spawn(move || pump(from, into, Some(&control)));
-                std::thread::spawn(move || pump(server, client, None));
+                std::thread::spawn(move || pump(from, into, &control, true));
+                let control = ours.clone();
+                std::thread::spawn(move || pump(server, client, &control, false));
             }
         });
         Self { port, control }
@@ -206,22 +215,33 @@ impl CuttingProxy {
         self.control.left.store(bytes, std::sync::atomic::Ordering::SeqCst);
     }
 
+    /// From now on nothing passes, in either direction.
+    pub fn freeze(&self) {
+        self.control.frozen.store(true, std::sync::atomic::Ordering::SeqCst);
+    }
+
+    /// How many connections were made so far.
+    pub fn connections(&self) -> usize {
+        self.control.accepted.load(std::sync::atomic::Ordering::SeqCst)
+    }
+
     pub fn heal(&self) {
         self.cut_after(i64::MAX);
     }
 }
 
-fn pump(mut from: TcpStream, mut into: TcpStream, limited: Option<&Control>) {
+fn pump(mut from: TcpStream, mut into: TcpStream, control: &Control, limited: bool) {
     use std::io::Write;
+    use std::sync::atomic::Ordering::SeqCst;
     let mut buffer = [0; 16 << 10];
     while let Ok(n @ 1..) = from.read(&mut buffer) {
         let size = i64::try_from(n).unwrap();
-        if let Some(control) = limited
-            && control.left.load(std::sync::atomic::Ordering::SeqCst) != i64::MAX
-            && control.left.fetch_sub(size, std::sync::atomic::Ordering::SeqCst) < size
-        {
+        if limited && control.left.load(SeqCst) != i64::MAX && control.left.fetch_sub(size, SeqCst) < size {
             control.cut();
             return;
+        }
+        while control.frozen.load(SeqCst) && !control.stopped.load(SeqCst) {
+            std::thread::sleep(Duration::from_millis(20));
         }
         if into.write_all(&buffer[..n]).is_err() {
             break;

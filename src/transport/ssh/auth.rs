@@ -43,7 +43,7 @@ pub(super) async fn authenticate(
 ) -> Result<(), Failure> {
     let (tried, hints) = (Vec::new(), Vec::new());
     let mut attempt = Attempt { handle, endpoint, closing, limit, tried, hints, rsa_hash: OnceLock::new() };
-    let mut agent = if endpoint.agent { attempt.agent().await } else { None };
+    let mut agent = if endpoint.agent { attempt.agent(inner).await } else { None };
     for path in &endpoint.keys {
         if attempt.key_file(inner, agent.as_mut(), path).await? {
             return Ok(());
@@ -60,13 +60,13 @@ pub(super) async fn authenticate(
 }
 
 impl Attempt<'_> {
-    async fn agent(&mut self) -> Option<Agent> {
-        let Some(socket) = std::env::var_os("SSH_AUTH_SOCK").filter(|s| !s.is_empty()) else {
+    async fn agent(&mut self, inner: &Inner) -> Option<Agent> {
+        let Some(socket) = &inner.settings.agent else {
             self.tried.push("ssh-agent: SSH_AUTH_SOCK is not set".to_owned());
             return None;
         };
         let listed = async {
-            let mut client = AgentClient::connect_uds(&socket).await?;
+            let mut client = AgentClient::connect_uds(socket).await?;
             let identities = client.request_identities().await?;
             let keys = identities.into_iter().filter_map(|identity| match identity {
                 AgentIdentity::PublicKey { key, .. } => Some(key),
@@ -83,7 +83,7 @@ impl Attempt<'_> {
                 Some(agent)
             }
             Err(e) => {
-                self.tried.push(format!("ssh-agent at {}: {e}", Path::new(&socket).display()));
+                self.tried.push(format!("ssh-agent at {}: {e}", socket.display()));
                 None
             }
         }

@@ -20,6 +20,7 @@ use hostkeys::KnownHosts;
 use keys::KeyRing;
 use pool::Pool;
 use russh::keys::Algorithm;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Semaphore;
@@ -37,6 +38,8 @@ pub struct Settings {
     pub keepalive: Duration,
     /// Asked for the passphrase of an encrypted key file, once for each file.
     pub ask_passphrase: AskPassphrase,
+    /// The socket of the ssh-agent, for endpoints that ask for it; `SSH_AUTH_SOCK` by default.
+    pub agent: Option<PathBuf>,
     /// A command that is to end gets SIGTERM, and SIGKILL after this long.
     pub kill_grace: Duration,
     /// Commands that share one connection; further ones open another. OpenSSH allows ten unless told otherwise.
@@ -52,6 +55,7 @@ impl Default for Settings {
                     format!("the private key {} is encrypted, and nobody is there to ask for its passphrase", path.display());
                 Err(Error::new(Kind::Auth, message).hint(format!("Unlock it in an ssh-agent: ssh-add {}", path.display())))
             }),
+            agent: std::env::var_os("SSH_AUTH_SOCK").filter(|s| !s.is_empty()).map(PathBuf::from),
             kill_grace: Duration::from_secs(3),
             sessions_per_connection: 8,
         }
