@@ -134,7 +134,7 @@ impl Sshd {
     /// Breaks all connections, as a network does.
     pub fn cut_sessions(&self) {
         for session in self.sessions() {
-            let _ = Command::new("kill").args(["-KILL", &session]).status();
+            let _ = Command::new("kill").args(["-KILL", &session]).stderr(Stdio::null()).status();
         }
     }
 }
@@ -145,7 +145,7 @@ impl Drop for Sshd {
         let sessions = self.sessions();
         let _ = self.child.kill();
         for session in sessions {
-            let _ = Command::new("kill").arg(session).status();
+            let _ = Command::new("kill").arg(session).stderr(Stdio::null()).status();
         }
         let _ = self.child.wait();
     }

@@ -2,6 +2,7 @@
 
 use super::Inner;
 use super::auth;
+use super::eager::Eager;
 use super::hostkeys::KnownHosts;
 use super::pool::{Lease, Use};
 use super::proxy::ProxyProcess;
@@ -327,7 +328,7 @@ async fn handshake<S>(endpoint: &Endpoint, config: Arc<client::Config>, stream: 
 where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
 {
-    client::connect_stream(config, stream, gate).await.map_err(|fault| match fault {
+    client::connect_stream(config, Eager::new(stream), gate).await.map_err(|fault| match fault {
         Fault::Ours(error) => Failure::last(error),
         Fault::Ssh(error) => {
             let retry = matches!(

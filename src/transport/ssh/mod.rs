@@ -2,6 +2,7 @@
 
 mod auth;
 mod connect;
+mod eager;
 mod ending;
 mod exec;
 mod forward;
