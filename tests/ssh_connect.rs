@@ -355,7 +355,7 @@ async fn connections_are_shared_replaced_and_multiplied() {
     let command = Command::new("sleep 0.5; echo done");
     let many = futures::future::try_join_all((0..30).map(|_| client.run(&endpoint, &command, false, &cx))).await.unwrap();
     assert!(many.iter().all(|o| o.stdout == b"done\n"));
-    assert_eq!(proxy.connections(), 4 + 3);
+    assert!((5..=7).contains(&proxy.connections()), "{}", proxy.connections());
     // One that allows fewer than we thought.
     let narrow = Sshd::with("MaxSessions 2");
     let narrow_endpoint = narrow.endpoint();
