@@ -6,3 +6,4 @@ mod lab;
 mod lifecycle;
 mod scale;
 mod sessions;
+mod wire;
