@@ -4,6 +4,8 @@
 mod lab;
 
 use lab::{Lab, assert_ok, stderr, stdout};
+use nix::sys::termios::{LocalFlags, tcgetattr};
+use rexpect::process::{Signal, WaitStatus};
 use rexpect::session::{Options, PtySession, spawn_with_options};
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
@@ -51,10 +53,14 @@ impl Terminal {
     fn leaves(mut self) -> i32 {
         self.0.send_control(CTRL_D).unwrap();
         self.0.exp_eof().unwrap();
-        let status = format!("{:?}", self.0.process().wait().unwrap());
-        // `Exited(Pid(7), 0)`.
-        let code = status.trim_end_matches(')').rsplit(' ').next().and_then(|c| c.parse().ok());
-        code.unwrap_or_else(|| panic!("{status}"))
+        self.code()
+    }
+
+    fn code(&self) -> i32 {
+        match self.0.process().wait().unwrap() {
+            WaitStatus::Exited(_, code) => code,
+            other => panic!("{other:?}"),
+        }
     }
 }
 
@@ -118,6 +124,37 @@ fn ctrl_c_stops_the_line_and_not_the_session() {
     let alive = terminal.says("d.nodes(\"server\").sh(\"pgrep -f '[s]leep 613' || echo none left\", #{ collapse: true });");
     assert!(alive.contains("none left"), "{alive}");
     assert_eq!(terminal.leaves(), 0);
+}
+
+#[test]
+fn what_tasks_say_appears_above_the_line_being_typed() {
+    let lab = Lab::new();
+    let mut terminal = Terminal::open(&lab, &[]);
+    terminal.says("let t = task(|| { for i in 0..3 { sleep(\"300ms\"); print(\"tick\" + i); } });");
+    terminal.types("40 +");
+    terminal.sees("tick0\r\n");
+    terminal.sees("tick2\r\n");
+    terminal.sees("40 +");
+    assert!(terminal.says(" 2").contains("42"));
+    assert_eq!(terminal.leaves(), 0);
+}
+
+#[test]
+fn a_kill_runs_what_was_put_off_and_leaves_the_terminal_usable() {
+    let lab = Lab::new();
+    let mut terminal = Terminal::open(&lab, &[]);
+    terminal.says("defer(|| sh(\"touch done\"));");
+    let line_mode = |terminal: &Terminal| {
+        let mode = tcgetattr(terminal.0.process().get_file_handle().unwrap()).unwrap();
+        mode.local_flags.contains(LocalFlags::ICANON)
+    };
+    std::thread::sleep(Duration::from_millis(200));
+    assert!(!line_mode(&terminal));
+    terminal.0.process_mut().signal(Signal::SIGTERM).unwrap();
+    terminal.0.exp_eof().unwrap();
+    assert_eq!(terminal.code(), 130);
+    assert!(lab.path("done").exists());
+    assert!(line_mode(&terminal));
 }
 
 #[test]

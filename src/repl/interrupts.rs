@@ -2,12 +2,18 @@
 
 use crate::base::cancel::Cancel;
 use crate::ui::Ui;
+use nix::sys::termios::{SetArg, tcgetattr, tcsetattr};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// What to do before the program ends because it was told to (SIGTERM, SIGHUP).
 type AtEnd = Box<dyn Fn() + Send + Sync>;
+
+/// How long the end waits for the running line to stop.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Knows which line is running.
 pub struct Interrupts {
@@ -27,6 +33,8 @@ impl Interrupts {
     pub fn listen(handle: &Handle, ui: Ui, prompt: bool, at_end: AtEnd) -> Arc<Self> {
         let interrupts = Arc::new(Self { ui, prompt, running: Mutex::new(None) });
         let me = interrupts.clone();
+        // While a line is edited the terminal is in a mode that no shell could use.
+        let terminal = prompt.then(|| tcgetattr(std::io::stdin()).ok()).flatten();
         handle.spawn(async move {
             let (Ok(mut interrupt), Ok(mut terminate), Ok(mut hangup)) =
                 (signal(SignalKind::interrupt()), signal(SignalKind::terminate()), signal(SignalKind::hangup()))
@@ -40,9 +48,11 @@ impl Interrupts {
                     _ = hangup.recv() => true,
                 };
                 if ends {
-                    me.stop_line();
-                    // In a thread, because what is left to do may wait for nodes.
-                    let _ = tokio::task::block_in_place(|| std::panic::catch_unwind(std::panic::AssertUnwindSafe(&at_end)));
+                    // In place, because what is left to do may wait for nodes.
+                    tokio::task::block_in_place(|| me.end(&at_end));
+                    if let Some(mode) = &terminal {
+                        let _ = tcsetattr(std::io::stdin(), SetArg::TCSANOW, mode);
+                    }
                     std::process::exit(130);
                 }
             }
@@ -63,10 +73,14 @@ impl Interrupts {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn stop_line(&self) {
-        if let Some(running) = &*self.running() {
-            running.cancel.cancel();
+    /// Stops the running line, then does what is left to do.
+    fn end(&self, at_end: &AtEnd) {
+        let deadline = Instant::now() + PATIENCE;
+        let stopped = || self.running().as_ref().map(|running| running.cancel.cancel()).is_none();
+        while !stopped() && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(20));
         }
+        let _ = catch_unwind(AssertUnwindSafe(at_end));
     }
 
     /// Whether this ends the program.

@@ -47,7 +47,7 @@ impl<'a> Obey<'a> {
         if session.host().deployment().is_none() {
             return Ok(());
         }
-        let line = format!("const {DEPLOYMENT} = deployment();");
+        let line = format!("let {DEPLOYMENT} = deployment();");
         self.interrupts.during(|cancel| session.prelude(&line, cancel))
     }
 

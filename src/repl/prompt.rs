@@ -7,10 +7,12 @@ use crate::base::error::{Error, Result};
 use rustyline::error::ReadlineError;
 use rustyline::history::{FileHistory, History, SearchDirection};
 use rustyline::{
-    Cmd, CompletionType, ConditionalEventHandler, Config, Editor, Event, EventContext, EventHandler, KeyCode, KeyEvent,
-    Modifiers, RepeatCount,
+    Cmd, CompletionType, ConditionalEventHandler, Config, Editor, Event, EventContext, EventHandler, ExternalPrinter, KeyCode,
+    KeyEvent, Modifiers, RepeatCount,
 };
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex, PoisonError};
 
 type Line = Editor<ReplHelper, FileHistory>;
@@ -23,6 +25,7 @@ pub fn converse(obey: &mut Obey) -> Result<Option<u8>> {
     let raw = obey.session.borrow().host().deployment().map_or_else(|| "opsrun> ".to_owned(), |name| format!("{name}> "));
     let styled = obey.app.ui.out_style().bold(&raw);
     greet(obey);
+    let reading = print_above(obey, &mut editor);
     let mut initial: Option<(String, String)> = None;
     let mut told = false;
     let code = loop {
@@ -30,7 +33,10 @@ pub fn converse(obey: &mut Obey) -> Result<Option<u8>> {
             obey.width = usize::from(columns).max(20);
         }
         let (left, right) = initial.take().unwrap_or_default();
-        match editor.readline_with_initial(&(raw.as_str(), styled.as_str()), (&left, &right)) {
+        reading.store(true, Ordering::Release);
+        let read = editor.readline_with_initial(&(raw.as_str(), styled.as_str()), (&left, &right));
+        reading.store(false, Ordering::Release);
+        match read {
             Ok(text) => {
                 remember(obey, &mut editor, file.as_ref(), &text);
                 match obey.line(&text) {
@@ -93,6 +99,22 @@ fn editor(obey: &mut Obey, config: Config, file: Option<&PathBuf>, helped: &Help
         }
     }
     Ok(editor)
+}
+
+/// Lets what tasks have to say appear above the line being typed: while the flag that is returned is set.
+fn print_above(obey: &Obey, editor: &mut Line) -> Arc<AtomicBool> {
+    let reading = Arc::new(AtomicBool::new(false));
+    if let Ok(mut printer) = editor.create_external_printer() {
+        // The editor takes one text at a time, and only while it waits for keys: nobody else may have to wait for that.
+        let (sender, texts) = channel::<String>();
+        let print = move || texts.into_iter().try_for_each(|text| printer.print(text));
+        if std::thread::Builder::new().name("above the prompt".to_owned()).spawn(print).is_ok() {
+            let reading = reading.clone();
+            let show = move |text: &str| reading.load(Ordering::Acquire) && sender.send(text.to_owned()).is_ok();
+            obey.app.ui.show_above(Box::new(show));
+        }
+    }
+    reading
 }
 
 fn greet(obey: &Obey) {

@@ -31,7 +31,7 @@ impl Show<'_> {
         }
         let text = match value.as_immutable_string_ref() {
             // Output of a command, a file: what it looks like matters more than that it is a string.
-            Ok(text) if text.contains('\n') => text.trim_end_matches('\n').to_owned(),
+            Ok(text) if text.contains('\n') => harmless(text.trim_end_matches('\n')),
             _ => self.block(&value, 0),
         };
         Some(cut_lines(&secret::mask(&text), self.style))
@@ -56,7 +56,7 @@ impl Show<'_> {
             return if map.is_empty() || fits && flat && map.len() <= 4 { inline } else { self.fields(&map, indent) };
         }
         match value.as_immutable_string_ref() {
-            Ok(text) if text.contains('\n') => at_indent(text.trim_end_matches('\n'), indent + 2),
+            Ok(text) if text.contains('\n') => at_indent(&harmless(text.trim_end_matches('\n')), indent + 2),
             _ => inline,
         }
     }
@@ -144,7 +144,7 @@ impl Show<'_> {
         if let Ok(text) = value.as_immutable_string_ref() {
             let text = text.trim_end();
             let mut lines = text.lines();
-            let first = lines.next().unwrap_or_default().replace('\t', " ");
+            let first = harmless(lines.next().unwrap_or_default()).replace('\t', " ");
             return match lines.count() {
                 0 => first,
                 more => format!("{first} … +{more}"),
@@ -237,6 +237,20 @@ fn quoted(text: &str) -> String {
     if more > 0 { format!("{out} … and {more} more characters") } else { out }
 }
 
+/// Control characters would do things to the terminal: they are shown, and not sent.
+fn harmless(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '\n' | '\t' => out.push(c),
+            '\r' => {}
+            c if c.is_control() => out.extend(c.escape_unicode()),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
 pub fn cut(text: &str, width: usize) -> String {
     if text.chars().count() <= width {
         return text.to_owned();
@@ -287,6 +301,7 @@ mod tests {
         assert_eq!(show("[1, \"x\", (), [2]]"), "[1, \"x\", (), [2]]");
         assert_eq!(show("#{ b: 1, a: \"x\" }"), "#{ a: \"x\", b: 1 }");
         assert_eq!(show("|x| x + 1"), "a closure");
+        assert_eq!(show("\"a\\x1b[2J\\nb\""), "a\\u{1b}[2J\nb");
     }
 
     #[test]

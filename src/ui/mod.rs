@@ -9,8 +9,8 @@ use crate::base::event::{Event, Events, Level, Listener, Stream};
 use crate::base::secret::{self, Secret};
 use progress::Bars;
 use std::io::{IsTerminal, Write};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 pub use style::ColorChoice;
 use style::Style;
 
@@ -33,7 +33,12 @@ struct Inner {
     bars: Bars,
     /// Output of nodes is what the user asked for (`opsrun exec`), so it goes where the node sent it: stdout to stdout.
     lines_are_data: AtomicBool,
+    /// While a person is typing a line, what comes must go above it.
+    above: Mutex<Option<Above>>,
 }
+
+/// Shows a text above the line being typed; false when no line is being typed.
+pub type Above = Box<dyn FnMut(&str) -> bool + Send>;
 
 impl Ui {
     pub fn new(settings: UiSettings) -> Self {
@@ -44,6 +49,7 @@ impl Ui {
             err: Style::choose(settings.color, err),
             bars: Bars::new(err && !settings.quiet),
             lines_are_data: AtomicBool::new(false),
+            above: Mutex::new(None),
         }))
     }
 
@@ -74,7 +80,28 @@ impl Ui {
 
     /// Writes data to stdout exactly as it is. A reader that went away (`| head`) ends the program quietly.
     pub fn data(&self, text: &str) {
-        self.0.bars.suspend(|| write_or_leave(&mut std::io::stdout().lock(), text.as_bytes()));
+        self.put(true, text);
+    }
+
+    /// From now on everything is offered to a line editor first.
+    pub fn show_above(&self, above: Above) {
+        *self.0.above.lock().unwrap_or_else(PoisonError::into_inner) = Some(above);
+    }
+
+    /// Writes whole lines where they belong.
+    fn put(&self, to_stdout: bool, text: &str) {
+        let mut above = self.0.above.lock().unwrap_or_else(PoisonError::into_inner);
+        if above.as_mut().is_some_and(|show| show(text)) {
+            return;
+        }
+        drop(above);
+        self.0.bars.suspend(|| {
+            if to_stdout {
+                write_or_leave(&mut std::io::stdout().lock(), text.as_bytes());
+            } else {
+                let _ = std::io::stderr().lock().write_all(text.as_bytes());
+            }
+        });
     }
 
     /// Writes one line of data to stdout.
@@ -139,10 +166,7 @@ impl Ui {
     }
 
     fn say(&self, text: &str) {
-        let text = secret::mask(text);
-        self.0.bars.suspend(|| {
-            let _ = writeln!(std::io::stderr().lock(), "{text}");
-        });
+        self.put(false, &format!("{}\n", secret::mask(text)));
     }
 }
 
@@ -159,13 +183,7 @@ impl Listener for Ui {
                 let text = secret::mask(&text);
                 let style = if to_stdout { inner.out } else { inner.err };
                 let line = if node.is_empty() { format!("{text}\n") } else { format!("{} {text}\n", style.node(&node)) };
-                inner.bars.suspend(|| {
-                    if to_stdout {
-                        write_or_leave(&mut std::io::stdout().lock(), line.as_bytes());
-                    } else {
-                        let _ = std::io::stderr().lock().write_all(line.as_bytes());
-                    }
-                });
+                self.put(to_stdout, &line);
             }
             Event::Print { text } => self.line(&secret::mask(&text)),
             Event::Note { level: Level::Debug, text } if inner.settings.verbose => self.note(&inner.err.dim(&text)),
