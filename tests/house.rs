@@ -98,3 +98,21 @@ fn ci_runs_the_command_of_the_readme() {
     let readme = std::fs::read_to_string(root.join("README.md")).unwrap();
     assert!(readme.lines().any(|l| l.trim() == command), "README.md does not show `{command}`, which .ci/run runs");
 }
+
+#[test]
+fn scripts_of_the_readme_and_of_the_project_have_no_mistakes() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let readme = std::fs::read_to_string(root.join("README.md")).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let mut scripts = Vec::new();
+    for (number, block) in readme.split("```rhai\n").skip(1).enumerate() {
+        let script = dir.path().join(format!("readme-{number}.rhai"));
+        std::fs::write(&script, block.split("```").next().unwrap()).unwrap();
+        scripts.push(script);
+    }
+    assert!(!scripts.is_empty(), "the README shows no script");
+    scripts.extend(std::fs::read_dir(root.join("scripts")).unwrap().map(|e| e.unwrap().path()));
+    let out =
+        std::process::Command::new(env!("CARGO_BIN_EXE_opsrun")).arg("check").args(&scripts).current_dir(root).output().unwrap();
+    assert!(out.status.success(), "{}{}", String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
+}
