@@ -20,7 +20,7 @@ pub struct Command {
     pub stdin: Stdin,
     /// Set in the command's environment; never shown on a command line of ours.
     pub env: Vec<(String, String)>,
-    /// Working directory; the user's home when none.
+    /// Working directory; the user's home when none. `~` is that home.
     pub cwd: Option<String>,
     /// Run as root (a no-op where we are root already).
     pub sudo: bool,
@@ -51,7 +51,7 @@ impl Command {
     pub fn wrapped(&self) -> String {
         let mut line = self.line.clone();
         if let Some(dir) = &self.cwd {
-            line = format!("cd {} && {{ {line}\n}}", shell::quote(dir));
+            line = format!("cd {} && {{ {line}\n}}", directory(dir));
         }
         let exports = self.exports();
         if !exports.is_empty() {
@@ -94,6 +94,15 @@ impl Command {
 
     fn exports(&self) -> String {
         self.env.iter().map(|(name, value)| format!("export {name}={}\n", shell::quote(value))).collect()
+    }
+}
+
+/// A directory as a word for `cd`, which would take `-x` for an option and a quoted `~` for a name.
+fn directory(dir: &str) -> String {
+    match dir.strip_prefix('~') {
+        Some(rest) if rest.is_empty() || rest.starts_with('/') => format!("\"$HOME\"{}", shell::quote(&format!("{rest}/"))),
+        _ if dir.starts_with('-') => shell::quote(&format!("./{dir}")),
+        _ => shell::quote(dir),
     }
 }
 
@@ -147,5 +156,24 @@ impl Output {
             details.stderr = Some(tail);
         }
         Some(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn directories_may_be_named_like_options_and_like_home() {
+        let home = tempfile::tempdir().unwrap();
+        let real = home.path().canonicalize().unwrap();
+        for (dir, is) in [("-x", "-x"), ("-", "-"), ("~", "."), ("~/a 'b", "a 'b"), ("~x", "~x"), ("$(x)", "$(x)")] {
+            std::fs::create_dir_all(real.join(is)).unwrap();
+            let command = Command { cwd: Some(dir.to_owned()), ..Command::new("pwd -P") };
+            let mut shell = std::process::Command::new("sh");
+            let out = shell.args(["-c", &command.wrapped()]).current_dir(&real).env("HOME", &real).output().unwrap();
+            let there = real.join(is).canonicalize().unwrap();
+            assert_eq!(String::from_utf8_lossy(&out.stdout).trim_end(), there.to_string_lossy(), "{dir}: {out:?}");
+        }
     }
 }

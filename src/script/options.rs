@@ -96,10 +96,24 @@ impl Options {
 
     /// Environment variables: a map of names to strings, numbers, booleans or secrets.
     pub fn env(&mut self, key: &'static str) -> Result<Option<Vec<(String, String)>>> {
-        self.typed(key, "a map of names to strings", |v| {
+        let found: Option<Vec<(String, String)>> = self.typed(key, "a map of names to strings", |v| {
             let map = v.as_map_ref().ok()?;
             map.iter().map(|(name, value)| Some((name.to_string(), text(value).or_else(|| plain(value))?))).collect()
-        })
+        })?;
+        for (name, value) in found.iter().flatten() {
+            // A shell sets them, and would run what else a name has in it.
+            let letters = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+            if name.is_empty() || !letters || name.starts_with(|c: char| c.is_ascii_digit()) {
+                return Err(Error::usage(format!("\"{}\" is no name for an environment variable", name.escape_debug()))
+                    .context(self.about(key))
+                    .hint("Such names are made of letters, digits and \"_\", and do not begin with a digit."));
+            }
+            if value.contains('\0') {
+                return Err(Error::usage(format!("the value of {name} has a zero byte in it, which no environment can hold"))
+                    .context(self.about(key)));
+            }
+        }
+        Ok(found)
     }
 
     /// Refuses every key that was not asked for.
@@ -187,6 +201,12 @@ mod tests {
         let error = opts.finish().unwrap_err();
         assert_eq!(error.message(), "sh has no option \"timeuot\"");
         assert_eq!(error.details().hints, ["Did you mean \"timeout\"?"]);
+
+        for name in ["A;reboot;B", "", "1A", "A B", "Ä", "A\\nB"] {
+            let error = options(&format!("#{{ env: #{{ \"{name}\": 1 }} }}")).env("env").unwrap_err();
+            assert!(error.message().contains("is no name for an environment variable"), "{error}");
+        }
+        assert!(options(r#"#{ env: #{ A: "x\x00y" } }"#).env("env").unwrap_err().message().contains("zero byte"));
 
         let error = options("#{ sudo: 1 }").bool("sudo").unwrap_err();
         assert_eq!(error.message(), "option \"sudo\" of sh must be true or false, not 1");

@@ -111,8 +111,10 @@ impl Ui {
 
     /// Writes a value as pretty JSON to stdout.
     pub fn json(&self, value: &impl serde::Serialize) -> Result<()> {
-        let text = serde_json::to_string_pretty(value).map_err(|e| Error::internal(format!("cannot write JSON: {e}")))?;
-        self.line(&secret::mask(&text));
+        let broken = |e: serde_json::Error| Error::internal(format!("cannot write JSON: {e}"));
+        let mut value = serde_json::to_value(value).map_err(broken)?;
+        mask_texts(&mut value);
+        self.line(&serde_json::to_string_pretty(&value).map_err(broken)?);
         Ok(())
     }
 
@@ -190,11 +192,26 @@ impl Listener for Ui {
             Event::Note { level: Level::Debug, .. } => {}
             Event::Note { level: Level::Info, text } => self.note(&text),
             Event::Note { level: Level::Warn, text } => self.warn(&text),
-            Event::Begin { id, label, total, unit } => inner.bars.begin(id, &label, total, unit),
+            Event::Begin { id, label, total, unit } => inner.bars.begin(id, &secret::mask(&label), total, unit),
             Event::Advance { id, done } => inner.bars.advance(id, done),
-            Event::Label { id, label } => inner.bars.label(id, &label),
+            Event::Label { id, label } => inner.bars.label(id, &secret::mask(&label)),
             Event::End { id } => inner.bars.end(id),
         }
+    }
+}
+
+/// Masks within the texts of a value: in its JSON, a secret that is a number would tear the numbers apart.
+fn mask_texts(value: &mut serde_json::Value) {
+    use serde_json::Value;
+    match value {
+        Value::String(text) => {
+            if let std::borrow::Cow::Owned(masked) = secret::mask(text) {
+                *text = masked;
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(mask_texts),
+        Value::Object(map) => map.values_mut().for_each(mask_texts),
+        _ => {}
     }
 }
 

@@ -58,6 +58,7 @@ async fn begin(request: &Request, shown: &Plan, lock: &Lock, cx: &Cx) -> Result<
         inputs: Vec::new(),
         config: serde_json::Value::Null,
         nodes: Vec::new(),
+        dir: None,
     });
     record.inputs.clone_from(&request.inputs);
     record.config = request.config.to_json();

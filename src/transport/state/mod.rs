@@ -6,6 +6,7 @@ pub mod atomic;
 pub mod journal;
 pub mod keys;
 pub mod lock;
+mod origin;
 pub mod ssh_files;
 
 use crate::base::endpoint::Endpoint;
@@ -39,6 +40,9 @@ pub struct Record {
     /// The merged config, without secrets.
     pub config: serde_json::Value,
     pub nodes: Vec<NodeRecord>,
+    /// The folder it was written to; see `origin`. Only in the file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dir: Option<PathBuf>,
 }
 
 /// A node as it was made.
@@ -96,12 +100,14 @@ impl Store {
             return Err(Error::new(Kind::Io, format!("{} was written by a newer opsrun", path.display()))
                 .hint("Use that version, or a newer one."));
         }
-        serde_json::from_value(value).map(Some).map_err(|e| broken(e.to_string()))
+        let record = serde_json::from_value(value).map_err(|e| broken(e.to_string()))?;
+        origin::settle(self, record).map(Some)
     }
 
     /// Replaces the state. The lock is asked for to prove that the caller is the one writer.
     pub fn write(&self, record: &Record, _lock: &Lock) -> Result<()> {
-        let mut text = serde_json::to_string_pretty(record)
+        let record = Record { dir: Some(self.dir.clone()), ..record.clone() };
+        let mut text = serde_json::to_string_pretty(&record)
             .map_err(|e| Error::internal(format!("the state cannot be written as JSON: {e}")))?;
         text.push('\n');
         atomic::write(&self.dir.join("state.json"), text.as_bytes(), 0o600)

@@ -21,6 +21,7 @@ fn record(name: &str) -> Record {
         inputs: vec!["/configs/local.yml".into()],
         config: serde_json::json!({ "provider": "local", "groups": {} }),
         nodes: vec![node("server-0", 22)],
+        dir: None,
     }
 }
 
@@ -51,6 +52,32 @@ fn state_is_read_back_and_a_foreign_one_is_refused() {
     assert!(store.read().unwrap_err().details().hints[0].contains("something else changed it"));
     let error = not_found(home.path(), "4540");
     assert_eq!(error.details().hints, ["Did you mean \"4504\"?"]);
+}
+
+#[test]
+fn copies_and_renamed_folders_are_refused_and_moved_ones_find_themselves() {
+    let home = tempfile::tempdir().unwrap();
+    let store = Store::new(home.path(), "4504").unwrap();
+    let lock = store.lock_new("test").unwrap();
+    let mut record = record("4504");
+    record.nodes[0].endpoint.known_hosts = vec![store.dir().join("known_hosts")];
+    store.write(&record, &lock).unwrap();
+    drop(lock);
+    let copied = Store::new(home.path(), "copy").unwrap();
+    std::fs::create_dir(copied.dir()).unwrap();
+    std::fs::copy(store.dir().join("state.json"), copied.dir().join("state.json")).unwrap();
+    let error = copied.read().unwrap_err();
+    assert!(error.message().contains("is a copy of deployment \"4504\""), "{error}");
+    assert!(store.read().unwrap().is_some());
+    std::fs::remove_dir_all(store.dir()).unwrap();
+    let error = copied.read().unwrap_err();
+    assert!(error.message().contains("was renamed") && error.details().hints[0].contains("mv "), "{error}");
+    // With its project it may go anywhere.
+    let elsewhere = Store::new(&home.path().join("moved"), "4504").unwrap();
+    std::fs::create_dir(home.path().join("moved")).unwrap();
+    std::fs::rename(copied.dir(), elsewhere.dir()).unwrap();
+    let found = elsewhere.read().unwrap().unwrap();
+    assert_eq!(found.nodes[0].endpoint.known_hosts, [elsewhere.dir().join("known_hosts")]);
 }
 
 #[test]
