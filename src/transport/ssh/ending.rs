@@ -44,7 +44,7 @@ for file in $(grep -lasF -e "$k=$i" /proc/[0-9]*/environ /proc/[0-9]*/cmdline); 
   shift 17
   if [ -z "$since" ] || [ "$1" -lt "$since" ]; then group=$pgid since=$1; fi
 done
-[ -z "$group" ] || kill -s "$s" -- "-$group"
+[ -n "$group" ] && kill -s "$s" -- "-$group"
 "#;
 
 impl Mark {

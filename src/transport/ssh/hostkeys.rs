@@ -377,4 +377,13 @@ mod tests {
         known.check(&endpoint(&file, "first", 22, HostKeyPolicy::Strict), &key(A)).unwrap();
         known.check(&endpoint(&file, "second", 22, HostKeyPolicy::Strict), &key(B)).unwrap();
     }
+
+    proptest::proptest! {
+        #[test]
+        fn no_file_panics(text in "(.|\n){0,80}", name in ".{0,12}") {
+            let file = File::parse(&text);
+            let _ = file.about(&name).count();
+            let _ = matches(&text, &name);
+        }
+    }
 }

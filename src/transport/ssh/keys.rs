@@ -62,6 +62,11 @@ impl KeyRing {
         if !is_encrypted(&text) {
             return decode_secret_key(&text, None).map(Arc::new).map_err(|e| unreadable(path, &e));
         }
+        if let Some(cipher) = old_cipher(&text) {
+            let message =
+                format!("the private key {} is encrypted in an old way ({cipher}) that is not supported", path.display());
+            return Err(Error::new(Kind::Auth, message).hint(format!("Write it anew: ssh-keygen -p -f {}", path.display())));
+        }
         let (ask, path) = (self.ask.clone(), path.to_owned());
         // Both asking and the deliberately slow decryption would hold up every other connection.
         let work = tokio::task::spawn_blocking(move || {
@@ -99,6 +104,13 @@ fn is_encrypted(text: &str) -> bool {
         return PrivateKey::from_openssh(text).is_ok_and(|key| key.is_encrypted());
     }
     text.contains("BEGIN ENCRYPTED PRIVATE KEY") || text.contains("Proc-Type: 4,ENCRYPTED") || text.contains("Encryption: aes")
+}
+
+/// The cipher of a key in the old PEM way, when it is one that we cannot undo.
+fn old_cipher(text: &str) -> Option<&str> {
+    let info = text.lines().find_map(|line| line.strip_prefix("DEK-Info: "))?;
+    let cipher = info.split(',').next().unwrap_or(info);
+    (cipher != "AES-128-CBC").then_some(cipher)
 }
 
 fn not_a_key(path: &Path) -> Error {

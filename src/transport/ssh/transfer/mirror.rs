@@ -309,3 +309,25 @@ fn delete(plan: &mut Plan, here: &[Entry], there: &BTreeMap<PathBuf, There>, exc
 fn same_time(entry: &Entry, there: &There) -> bool {
     entry.modified.0 == there.modified.0 && (entry.modified.1 == there.modified.1 || there.modified.1 == 0)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_are_read_to_the_nanosecond() {
+        let text = b"f 644 3 1000.5000000000 a b\n\xff\0\0l 777 1 7 l\0to here\0d 1777 0 1.123456789 d\0\0";
+        let found = parse(text).unwrap();
+        let file = &found[Path::new(OsStr::from_bytes(b"a b\n\xff"))];
+        assert_eq!((file.kind, file.mode, file.size, file.modified), (b'f', 0o644, 3, (1000, 500_000_000)));
+        assert_eq!(found[Path::new("l")].target, Path::new("to here"));
+        assert_eq!((found[Path::new("d")].mode, found[Path::new("d")].modified), (0o1777, (1, 123_456_789)));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_list_panics(text in proptest::collection::vec(proptest::num::u8::ANY, 0..60)) {
+            let _ = parse(&text);
+        }
+    }
+}
