@@ -9,7 +9,7 @@ use crate::script::api::TYPES;
 use crate::script::object::Object;
 use crate::script::signatures::{Signature, is_word};
 use rhai::Module;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 /// Rhai's own functions that are of use without a receiver.
@@ -37,6 +37,16 @@ impl Candidate {
     fn call(name: &str, takes_nothing: bool) -> Self {
         Self { text: format!("{name}{}", if takes_nothing { "()" } else { "(" }), shown: format!("{name}()") }
     }
+}
+
+/// Functions by name and number of parameters; overloads are one.
+fn calls<'a>(functions: impl Iterator<Item = (&'a str, usize)>) -> Vec<Candidate> {
+    let mut names: BTreeMap<&str, usize> = BTreeMap::new();
+    for (name, params) in functions {
+        let most = names.entry(name).or_default();
+        *most = params.max(*most);
+    }
+    names.into_iter().map(|(name, most)| Candidate::call(name, most == 0)).collect()
 }
 
 /// The start of what is being typed, and what it may become, sorted.
@@ -112,7 +122,7 @@ pub fn topics(session: &Session) -> BTreeSet<String> {
 
 fn names(session: &Session, typed: &str) -> Vec<Candidate> {
     let mut found: Vec<Candidate> = session.variables().into_iter().map(|(name, ..)| Candidate::plain(name)).collect();
-    found.extend(session.functions().iter().map(|f| Candidate::call(&f.name, f.params.is_empty())));
+    found.extend(calls(session.functions().iter().map(|f| (f.name.as_str(), f.params.len()))));
     found.extend(session.imports().iter().map(|alias| Candidate::plain(format!("{alias}::"))));
     let signatures = session.signatures();
     for name in session.own_functions() {
@@ -144,7 +154,7 @@ fn members(session: &Session, owner: Option<&Known>) -> Vec<Candidate> {
         }
         if let Some(object) = value.read_lock::<Object>() {
             let public = object.class().methods.iter().filter(|m| !m.private);
-            found.extend(public.map(|m| Candidate::call(&m.name, m.params.is_empty())));
+            found.extend(calls(public.map(|m| (m.name.as_str(), m.params.len()))));
             found.extend(object.fields().keys().map(|k| Candidate::plain(k.to_string())));
         }
     }
@@ -168,15 +178,13 @@ fn members(session: &Session, owner: Option<&Known>) -> Vec<Candidate> {
 fn module_members(session: &Session, module: &str) -> Vec<Candidate> {
     let mut found: Vec<Candidate> = Vec::new();
     if let Some(imported) = imported(session, module) {
-        found.extend(functions_of(&imported).iter().map(|f| Candidate::call(&f.name, f.params.is_empty())));
+        found.extend(calls(functions_of(&imported).iter().map(|f| (f.name.as_str(), f.params.len()))));
         found.extend(imported.iter_var().map(|(name, _)| Candidate::plain(name)));
         found.extend(imported.iter_sub_modules().map(|(name, _)| Candidate::plain(format!("{name}::"))));
     }
-    for f in session.signatures().functions.iter().filter(|f| is_word(&f.name)) {
-        if f.module == module {
-            found.push(Candidate::call(&f.name, f.params.is_empty()));
-        }
-    }
+    let signatures = session.signatures();
+    let natives = signatures.functions.iter().filter(|f| f.module == module && is_word(&f.name));
+    found.extend(calls(natives.map(|f| (f.name.as_str(), f.params.len()))));
     found
 }
 

@@ -1,7 +1,7 @@
 //! `:doc NAME` and the hint that a call shows while it is typed.
 
 use super::complete;
-use super::place::Call;
+use super::place::{Call, Root};
 use super::session::{Function, Session, functions_of};
 use super::types::{Known, infer};
 use crate::base::error::{Error, Kind, Result};
@@ -57,7 +57,8 @@ fn translated(session: &Session, name: &str) -> String {
     rest.map_or_else(|| kind.clone(), |rest| format!("{kind}.{rest}"))
 }
 
-fn class_of(value: &rhai::Dynamic) -> Option<String> {
+/// The class of an object.
+pub fn class_of(value: &rhai::Dynamic) -> Option<String> {
     value.read_lock::<Object>().map(|o| o.class().name.clone())
 }
 
@@ -102,10 +103,11 @@ fn entries(functions: impl Iterator<Item = Function>, alias: &str, class: &str) 
         match entries.iter_mut().find(|e| e.name == name) {
             Some(entry) => {
                 entry.forms.push(form.clone());
-                if entry.text.is_empty() {
-                    let Entry { text, examples, .. } = Entry::declared(name, form, &doc);
-                    (entry.text, entry.examples) = (text, examples);
+                let Entry { text, examples, .. } = Entry::declared(name, form, &doc);
+                if !entry.text.contains(&text) {
+                    entry.text = format!("{}\n\n{text}", entry.text).trim().to_owned();
                 }
+                entry.examples.extend(examples);
             }
             None => entries.push(Entry::declared(name, form, &doc)),
         }
@@ -115,13 +117,12 @@ fn entries(functions: impl Iterator<Item = Function>, alias: &str, class: &str) 
 
 /// What the manual calls the function of an open call, so that F1 finds it.
 pub fn name_of(session: &Session, call: &Call) -> String {
-    let known = call.receiver.as_ref().and_then(|receiver| infer(session, receiver));
-    match known {
-        Some(Known { kind, value }) => {
-            let class = value.as_ref().and_then(class_of).unwrap_or(kind);
-            format!("{class}.{}", call.function)
-        }
-        None => call.function.clone(),
+    let Some(receiver) = &call.receiver else { return call.function.clone() };
+    let Some(Known { kind, value }) = infer(session, receiver) else { return call.function.clone() };
+    match (value.as_ref().and_then(class_of), &receiver.root) {
+        // Two modules may have a class of the same name: the variable tells which.
+        (Some(_), Root::Variable(name)) if receiver.steps.is_empty() => format!("{name}.{}", call.function),
+        (class, _) => format!("{}.{}", class.unwrap_or(kind), call.function),
     }
 }
 

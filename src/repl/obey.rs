@@ -165,13 +165,9 @@ impl<'a> Obey<'a> {
         let mut lines: Vec<String> = Vec::new();
         for (name, constant, value) in &variables {
             let pad = " ".repeat(widest - name.chars().count());
+            let kind = docs::class_of(value).unwrap_or_else(|| session.kind_of(value));
             let word = if *constant { "const" } else { "let  " };
-            lines.push(format!(
-                "{} {}{pad}  {}",
-                style.dim(word),
-                style.cyan(name),
-                summary(&show, &session.kind_of(value), value)
-            ));
+            lines.push(format!("{} {}{pad}  {}", style.dim(word), style.cyan(name), summary(&show, &kind, value)));
         }
         for f in session.functions() {
             lines.push(format!("{} {}({})", style.dim("fn   "), style.cyan(&f.name), f.params.join(", ")));

@@ -1,6 +1,7 @@
 //! How the value of a line looks: maps as lines, results of many nodes as a table, long ones cut with a note.
 
 use crate::base::secret::{self, Secret};
+use crate::script::object::Object;
 use crate::ui::style::Style;
 use rhai::{Array, Dynamic, FnPtr, Map};
 
@@ -54,6 +55,12 @@ impl Show<'_> {
         if let Ok(map) = value.as_map_ref() {
             let flat = map.values().all(|v| !v.is_map() && !v.is_array());
             return if map.is_empty() || fits && flat && map.len() <= 4 { inline } else { self.fields(&map, indent) };
+        }
+        if let Some(object) = value.read_lock::<Object>()
+            && !fits
+        {
+            let inside = " ".repeat(indent + 2);
+            return format!("{}\n{inside}{}", self.style.bold(&object.class().name), self.fields(&object.fields(), indent + 2));
         }
         match value.as_immutable_string_ref() {
             Ok(text) if text.contains('\n') => at_indent(&harmless(text.trim_end_matches('\n')), indent + 2),
@@ -150,7 +157,10 @@ impl Show<'_> {
                 more => format!("{first} … +{more}"),
             };
         }
-        self.inline(value)
+        match value.as_float() {
+            Ok(float) if float.abs() >= 0.001 => number((float * 1000.0).round() / 1000.0),
+            _ => self.inline(value),
+        }
     }
 
     /// A value on one line.

@@ -110,7 +110,7 @@ fn Counter.by(step) { this.n += step; this.n }\n";
     let manual = docs::doc(&talk.session, "greet::hello", Style::plain()).unwrap();
     assert!(manual.starts_with("greet::hello(name, options)\n  Says hello."), "{manual}");
     assert!(docs::doc(&talk.session, "c.more", Style::plain()).unwrap().contains("One more."));
-    assert_eq!(topic(&talk.session, "c.more(").as_deref(), Some("Counter.more"));
+    assert_eq!(topic(&talk.session, "c.more(").as_deref(), Some("c.more"));
 }
 
 #[test]
