@@ -12,7 +12,7 @@ use std::path::Path;
 /// Copy files and folders to nodes, or from them
 ///
 /// One side is NODES:PATH, where NODES is a group, a name, a glob, or several separated by commas; the path is relative to
-/// the login folder. Files are replaced whole or not at all, verified by SHA-256, and keep their modes and times.
+/// the login folder. Files are replaced whole or not at all, verified by checksum, and keep their modes and times.
 ///
 /// From several nodes, each one's copy goes to TARGET/NODE/. The content of a folder goes into the target folder, which is
 /// made when missing.

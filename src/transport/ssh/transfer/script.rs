@@ -112,7 +112,7 @@ pub(super) fn failure(output: &Output, remote: &str) -> Option<Error> {
         Exit::Code(NOT_A_FILE) => Error::new(Kind::Transfer, format!("{remote} exists and is not a regular file")),
         Exit::Code(NOT_A_DIRECTORY) => Error::new(Kind::Transfer, format!("{remote} exists and is not a directory")),
         Exit::Code(DAMAGED) => {
-            Error::new(Kind::Transfer, "what arrived is not what was sent (SHA-256 differs); nothing was changed")
+            Error::new(Kind::Transfer, "what arrived is not what was sent (checksums differ); nothing was changed")
                 .hint("Was the file being written to meanwhile? Otherwise suspect the host's disk or memory.")
         }
         _ if said.contains("No space left on device") || said.contains("Disk quota exceeded") => {
