@@ -7,12 +7,11 @@ use crate::script::convert::type_name;
 use crate::script::diagnostics::explain;
 use crate::script::host::Host;
 use crate::script::reference::{self, Entry};
-use crate::script::run::{compile, panicked};
+use crate::script::run::{compile, guarded};
 use crate::script::signatures::{Signatures, kind_name};
 use crate::script::{engine, resolver};
 use rhai::{Caches, Dynamic, Engine, FnAccess, GlobalRuntimeState, ImmutableString, Module, ParseErrorType, Scope, Shared};
 use std::cell::OnceCell;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 /// The variable behind `_`, which Rhai does not take as a name.
@@ -133,12 +132,12 @@ impl Session {
         let (engine, scope) = (&self.engine, &mut self.scope);
         #[allow(deprecated, reason = "the only way to keep imports and constants from line to line; the version is pinned")]
         let run = || engine.eval_statements_raw(global, &mut Caches::new(), scope, ast.statements());
-        let outcome = host.enter(|| catch_unwind(AssertUnwindSafe(run)));
+        let outcome = host.enter(|| guarded(run));
         self.keep();
         let value = match outcome {
             Ok(Ok(value)) => value.flatten(),
             Ok(Err(error)) => return Err(explain(&self.engine, &self.host, &error, name).begun()),
-            Err(panic) => return Err(panicked(&*panic).begun()),
+            Err(defect) => return Err(defect.begun()),
         };
         if let Some(code) = self.host.exit_code() {
             return Ok(Outcome::Exit(code));

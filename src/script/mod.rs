@@ -24,3 +24,6 @@ mod wording;
 pub use convert::ScriptResult;
 pub use host::{Host, HostSettings};
 pub use options::Options;
+
+#[cfg(test)]
+mod tests;

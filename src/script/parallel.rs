@@ -5,12 +5,11 @@ use super::convert::{ScriptResult, display};
 use super::diagnostics::explain;
 use super::engine::WORKER_STACK_SIZE;
 use super::host::Host;
-use super::run::panicked;
+use super::run::guarded;
 use crate::base::cancel::Cancel;
 use crate::base::error::{Error, Kind, Result};
 use crate::base::units::format_duration;
 use rhai::{Array, Dynamic, Engine, EvalAltResult, FnPtr, NativeCallContext};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -83,13 +82,13 @@ fn call(callback: &Callback, engine: &Engine, host: &Arc<Host>, item: Option<Dyn
         Some(item) => callback.call(engine, host, (item,)),
         None => callback.call(engine, host, ()),
     };
-    match catch_unwind(AssertUnwindSafe(run)) {
+    match guarded(run) {
         Ok(Ok(value)) => Outcome::Value(value),
         Ok(Err(error)) => match *error {
             EvalAltResult::Exit(value, _) => Outcome::Exit(value),
             error => Outcome::Failed(explain(engine, host, &error, &callback.source())),
         },
-        Err(panic) => Outcome::Failed(panicked(&*panic)),
+        Err(defect) => Outcome::Failed(defect),
     }
 }
 

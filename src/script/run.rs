@@ -8,9 +8,10 @@ use super::resolver::{self, read_script};
 use super::{object, params, syntax};
 use crate::base::error::{Error, Location, Result};
 use rhai::{AST, ASTNode, Dynamic, Engine, EvalAltResult, Expr, Position, Scope, Stmt};
+use std::cell::{Cell, RefCell};
 use std::panic::AssertUnwindSafe;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 
 /// How a script that did not fail came to its end.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -133,19 +134,42 @@ pub fn help(host: &Arc<Host>, path: &Path) -> Result<String> {
 pub fn on_script_thread<T: Send>(host: &Host, work: impl FnOnce() -> T + Send) -> Result<T> {
     std::thread::scope(|scope| {
         let thread = std::thread::Builder::new().name("script".to_owned()).stack_size(engine::STACK_SIZE);
-        let body = || host.enter(|| std::panic::catch_unwind(AssertUnwindSafe(work)));
-        let thread = thread.spawn_scoped(scope, body).map_err(|e| Error::io("start", "a thread for the script", &e))?;
-        match thread.join() {
-            Ok(Ok(value)) => Ok(value),
-            Ok(Err(panic)) | Err(panic) => Err(panicked(&*panic)),
-        }
+        let thread = thread.spawn_scoped(scope, || host.enter(|| guarded(work)));
+        let thread = thread.map_err(|e| Error::io("start", "a thread for the script", &e))?;
+        thread.join().unwrap_or_else(|panic| Err(panicked(&*panic)))
     })
 }
 
+thread_local! {
+    /// Where the last panic on this thread was, when it is one that `guarded` turns into an error.
+    static PANIC: RefCell<Option<String>> = const { RefCell::new(None) };
+    static GUARDED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs a script's work. A panic in it becomes an error with its place, and is not written over the terminal.
+pub fn guarded<T>(work: impl FnOnce() -> T) -> Result<T> {
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let usual = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            if GUARDED.get() {
+                PANIC.set(info.location().map(ToString::to_string));
+            } else {
+                usual(info);
+            }
+        }));
+    });
+    let outer = GUARDED.replace(true);
+    let outcome = std::panic::catch_unwind(AssertUnwindSafe(work));
+    GUARDED.set(outer);
+    outcome.map_err(|panic| panicked(&*panic))
+}
+
 /// The error that a panic is.
-pub fn panicked(panic: &(dyn std::any::Any + Send)) -> Error {
+fn panicked(panic: &(dyn std::any::Any + Send)) -> Error {
     let text = panic.downcast_ref::<&str>().map(ToString::to_string).or_else(|| panic.downcast_ref::<String>().cloned());
-    Error::internal(format!("a function of opsrun panicked: {}", text.unwrap_or_else(|| "no message".to_owned())))
+    let place = PANIC.take().map(|p| format!(" at {p}")).unwrap_or_default();
+    Error::internal(format!("a function of opsrun panicked{place}: {}", text.unwrap_or_else(|| "no message".to_owned())))
 }
 
 fn run_text(host: &Arc<Host>, name: &str, text: &str) -> Result<Ended> {

@@ -174,6 +174,13 @@ impl Signatures {
         getters.filter_map(|f| f.name.strip_prefix("get$")).collect()
     }
 
+    /// The names of all functions that are not only methods of a type of ours.
+    pub fn names_but_methods(&self) -> Vec<String> {
+        let of_ours = |f: &Signature| f.params.first().is_some_and(|p| super::api::TYPES.contains(&p.kind.as_str()));
+        let free: Vec<Signature> = self.functions.iter().filter(|f| !of_ours(f)).cloned().collect();
+        Self { functions: free, types: BTreeMap::new() }.names()
+    }
+
     /// The names of all functions a script can write.
     pub fn names(&self) -> Vec<String> {
         let mut names: Vec<String> = self

@@ -220,9 +220,10 @@ fn no_function(known: &Signatures, host: &Host, name: &str, kinds: &[String]) ->
         None => Vec::new(),
     };
     let own = host.sources().functions().into_iter().map(|(n, _)| n);
+    let known_names = known.names_but_methods();
     let all: Vec<String> = match name.rsplit_once("::") {
-        Some((module, _)) => known.names().into_iter().chain(own.map(|n| format!("{module}::{n}"))).collect(),
-        None => known.names().into_iter().chain(own).collect(),
+        Some((module, _)) => known_names.into_iter().chain(own.map(|n| format!("{module}::{n}"))).collect(),
+        None => known_names.into_iter().chain(own).collect(),
     };
     let near = nearest(name, of_first.iter().map(String::as_str)).or_else(|| nearest(name, all.iter().map(String::as_str)));
     match near {

@@ -9,6 +9,7 @@
 //!
 //! The first line of the manual is one sentence; then details; then `# Example` with a fenced `rhai` block, which a test runs.
 
+pub mod amounts;
 pub mod control;
 pub mod data;
 pub mod deployment;
@@ -40,6 +41,7 @@ pub const TYPES: &[&str] = &["Deployment", "Forward", "Jobs", "Nodes", "Object",
 /// Registers everything scripts can call without an import.
 pub fn register(engine: &mut Engine) {
     engine
+        .register_global_module(exported_module!(amounts::module).into())
         .register_global_module(exported_module!(control::module).into())
         .register_global_module(exported_module!(data::module).into())
         .register_global_module(exported_module!(deployment::module).into())
