@@ -227,13 +227,12 @@ impl Host {
 
     /// The class of that name which the caller means, made at its first object.
     pub(super) fn class(&self, context: &NativeCallContext, name: &str) -> Result<Arc<Class>> {
-        let libs = context.namespaces();
+        let lib = Class::home(context, name)?;
         let mut classes = locked(&self.shared.classes);
-        let source = context.call_source();
-        if let Some(class) = classes.iter().find(|c| c.is_of(libs, name, source)) {
+        if let Some(class) = classes.iter().find(|c| c.is_of(&lib, name)) {
             return Ok(class.clone());
         }
-        let class = Arc::new(Class::find(context, name)?);
+        let class = Arc::new(Class::new(context, name, &lib));
         classes.push(class.clone());
         Ok(class)
     }

@@ -138,16 +138,13 @@ fn poisoned() -> Error {
 }
 
 impl Class {
-    /// Collects the class from the functions that the caller sees; its own file's come first.
-    pub fn find(context: &NativeCallContext, name: &str) -> Result<Self, Error> {
+    /// The functions among which the caller's class of that name is declared; those of its own file come first.
+    pub fn home(context: &NativeCallContext, name: &str) -> Result<Shared<Module>, Error> {
         let source = context.call_source();
         let libs = context.namespaces();
         let own = libs.iter().rev().filter(|lib| source.is_some() && lib.id() == source);
-        for lib in own.chain(libs.iter().rev()) {
-            let defs: Vec<&Shared<ScriptFuncDef>> = typed(lib).filter(|d| d.this_type.as_deref() == Some(name)).collect();
-            if !defs.is_empty() {
-                return Ok(Self::new(context, name, lib, &defs));
-            }
+        if let Some(lib) = own.chain(libs.iter().rev()).find(|lib| methods(lib, name).next().is_some()) {
+            return Ok(lib.clone());
         }
         let mut names: Vec<&str> = libs.iter().flat_map(typed).filter_map(|d| d.this_type.as_deref()).collect();
         names.sort_unstable();
@@ -159,9 +156,10 @@ impl Class {
         })
     }
 
-    fn new(context: &NativeCallContext, name: &str, lib: &Shared<Module>, defs: &[&Shared<ScriptFuncDef>]) -> Self {
+    /// The class as `lib` declares it, with what the caller sees.
+    pub fn new(context: &NativeCallContext, name: &str, lib: &Shared<Module>) -> Self {
         let mut plain = Module::new();
-        for def in defs {
+        for def in methods(lib, name) {
             let mut function = ScriptFuncDef::clone(def);
             function.name = function_name(name, &def.name).into();
             function.this_type = None;
@@ -180,14 +178,14 @@ impl Class {
         // Closures made inside a method are looked up in the first, functions from the last to the first.
         environment.lib.push(lib.clone());
         environment.lib.push(plain.into());
-        let mut methods: Vec<Method> = defs.iter().map(|d| Method::of(d)).collect();
+        let mut methods: Vec<Method> = methods(lib, name).map(|def| Method::of(def)).collect();
         methods.sort_by(|a, b| (&a.name, a.params.len()).cmp(&(&b.name, b.params.len())));
         Self { name: name.to_owned(), lib: lib.clone(), methods, environment }
     }
 
-    /// Whether this is the class of that name which a caller in the file `source` means.
-    pub fn is_of(&self, libs: &[Shared<Module>], name: &str, source: Option<&str>) -> bool {
-        self.name == name && self.lib.id() == source && libs.iter().any(|lib| Shared::ptr_eq(lib, &self.lib))
+    /// Whether this is the class of that name which `lib` declares.
+    pub fn is_of(&self, lib: &Shared<Module>, name: &str) -> bool {
+        self.name == name && Shared::ptr_eq(lib, &self.lib)
     }
 
     /// Whether a function of this file may call private methods.
@@ -220,6 +218,11 @@ impl Class {
             None => error,
         }
     }
+}
+
+/// The functions of a file that are declared for this class.
+fn methods<'a>(lib: &'a Shared<Module>, class: &'a str) -> impl Iterator<Item = &'a Shared<ScriptFuncDef>> {
+    typed(lib).filter(move |def| def.this_type.as_deref() == Some(class))
 }
 
 /// The functions of a file that are declared for a type.

@@ -26,7 +26,9 @@ pub enum Ended {
 pub fn compile(engine: &Engine, host: &Host, name: &str, text: &str, scope: &Scope) -> ScriptResult<AST> {
     host.sources().add(name, text);
     syntax::reset();
-    // A first line `#!…` makes a script a program; Rhai skips it only when it reads the file itself.
+    // Some editors begin a text with a mark that is none of it. A first line `#!…` makes a script a program. Rhai skips both
+    // only when it reads the file itself.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let blanked;
     let text = if text.starts_with("#!") {
         let end = text.find('\n').unwrap_or(text.len());

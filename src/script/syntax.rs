@@ -30,6 +30,8 @@ enum Seen {
 thread_local! {
     /// One thread tokenizes one text at a time.
     static SEEN: Cell<Seen> = const { Cell::new(Seen::Nothing) };
+    /// The place of the token before.
+    static LAST: Cell<(Option<usize>, Option<usize>)> = const { Cell::new((None, None)) };
     /// The errors on their way from `try` to the variable of their `catch`.
     static CAUGHT: RefCell<Vec<Dynamic>> = const { RefCell::new(Vec::new()) };
 }
@@ -37,12 +39,20 @@ thread_local! {
 /// To be called before each text is parsed: the one before may have ended in the middle.
 pub fn reset() {
     SEEN.set(Seen::Nothing);
+    LAST.set((None, None));
 }
 
 /// Teaches the engine our `try … catch`, and `type_of` the classes of objects.
 pub fn register(engine: &mut Engine) {
     #[allow(deprecated, reason = "Rhai marks what may still change so; the version is pinned and tests cover it")]
-    engine.on_parse_token(|token, _, _| map_token(token));
+    engine.on_parse_token(|token, position, _| {
+        // `eval` begins another text without telling: its tokens are before the last one.
+        let here = (position.line(), position.position());
+        if here <= LAST.replace(here) {
+            SEEN.set(Seen::Nothing);
+        }
+        map_token(token)
+    });
     engine.register_custom_syntax_with_state_raw(TRY, parse_try, false, |context, inputs, _| run_try(context, inputs));
     engine.register_custom_syntax_with_state_raw(
         BIND,

@@ -50,7 +50,8 @@ pub mod module {
     /// Makes an object of a class of this file, with its fields; its methods are the functions `fn Class.method(…)`.
     ///
     /// In a method, `this` is the object, and `this.field` a field. Fields are declared here: other names are errors.
-    /// Copies of an object are the same object. In closures, `this` is not bound: `let dir = this.dir;` first.
+    /// Copies of an object are the same object, in tasks too: what several of them change at the same time may get lost.
+    /// In closures, `this` is not bound: `let dir = this.dir;` first.
     ///
     /// # Example
     /// ```rhai
