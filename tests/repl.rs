@@ -175,6 +175,10 @@ fn completes_nodes_members_and_options_and_shows_the_manual() {
     terminal.sees("Options:");
     terminal.sees("d.nodes().sh(\"true\", #{ timeout: ");
     terminal.says("\"5s\" });");
+    terminal.says("let two = d.nodes(\"server\").take(2);");
+    terminal.types("two.select(\"server-\t\t");
+    terminal.sees("server-1");
+    terminal.says("0\")");
     let doc = terminal.says(":doc sleep");
     assert!(doc.contains("Waits for a duration"), "{doc}");
     let nodes = terminal.says(":nodes client");

@@ -5,10 +5,11 @@ use super::place::{Call, Chain, KEYWORDS, Place, What, at_end};
 use super::session::{Session, functions_of};
 use super::types::{Known, infer};
 use crate::domain::deployment::{self, Deployment};
+use crate::domain::node::NodeSet;
 use crate::script::api::TYPES;
 use crate::script::object::Object;
 use crate::script::signatures::{Signature, is_word};
-use rhai::Module;
+use rhai::{Dynamic, Module};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
@@ -69,7 +70,7 @@ pub fn complete(session: &Session, before: &str) -> (usize, Vec<Candidate>) {
             let last = last + typed[last..].len() - typed[last..].trim_start().len();
             start += last;
             typed = typed[last..].to_owned();
-            selectors(session, call.function != "node").into_iter().map(Candidate::plain).collect()
+            selectors_of(session, call).into_iter().map(Candidate::plain).collect()
         }
         What::Text { call: Some(call), argument: 0 } if ["deployment", "deprovision", "provision"].contains(&&*call.function) => {
             deployments(session).into_iter().map(Candidate::plain).collect()
@@ -248,17 +249,33 @@ fn imports(session: &Session, typed: &str) -> Vec<Candidate> {
 }
 
 /// Groups and node names of the session's deployment.
-pub fn selectors(session: &Session, groups: bool) -> Vec<String> {
-    let host = session.host();
-    let Some(deployment) = host.deployment().and_then(|name| Deployment::open(host.project(), name).ok()) else {
-        return Vec::new();
-    };
-    let mut all = deployment.nodes().names();
-    if groups {
-        all.extend(deployment.nodes().iter().map(|n| n.group.clone()));
+fn selectors(session: &Session, groups: bool) -> Vec<String> {
+    session.host().deployment().map(|name| selectors_in(session, name, groups)).unwrap_or_default()
+}
+
+/// What `x.nodes("` may select: of the deployment or the nodes that `x` is, else of the session's deployment.
+fn selectors_of(session: &Session, call: &Call) -> Vec<String> {
+    let groups = call.function != "node";
+    let known = call.receiver.as_ref().and_then(|r| infer(session, r));
+    let value = known.as_ref().and_then(|k| k.value.as_ref());
+    if let Some(nodes) = value.and_then(Dynamic::read_lock::<NodeSet>) {
+        return names_of(&nodes, groups);
     }
-    all.sort();
-    all.dedup();
+    match value.filter(|_| known.as_ref().is_some_and(|k| k.kind == "Deployment")) {
+        Some(deployment) => selectors_in(session, &session.text_of(deployment), groups),
+        None => selectors(session, groups),
+    }
+}
+
+fn selectors_in(session: &Session, deployment: &str, groups: bool) -> Vec<String> {
+    Deployment::open(session.host().project(), deployment).map(|d| names_of(d.nodes(), groups)).unwrap_or_default()
+}
+
+fn names_of(nodes: &NodeSet, groups: bool) -> Vec<String> {
+    let mut all = nodes.names();
+    if groups {
+        all.extend(nodes.iter().map(|n| n.group.clone()));
+    }
     all
 }
 

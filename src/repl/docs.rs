@@ -105,7 +105,8 @@ fn entries(functions: impl Iterator<Item = Function>, alias: &str, class: &str) 
                 entry.forms.push(form.clone());
                 let Entry { text, examples, .. } = Entry::declared(name, form, &doc);
                 if !entry.text.contains(&text) {
-                    entry.text = format!("{}\n\n{text}", entry.text).trim().to_owned();
+                    let both = format!("{}\n\n{text}", entry.text);
+                    both.trim().clone_into(&mut entry.text);
                 }
                 entry.examples.extend(examples);
             }

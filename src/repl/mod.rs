@@ -9,6 +9,7 @@ mod helper;
 mod history;
 mod interrupts;
 mod lex;
+mod modules;
 mod obey;
 mod piped;
 mod place;

@@ -1,17 +1,19 @@
 //! What lives on between the lines of a session: variables, functions, imports, and the lines themselves.
 
 use super::lex::{Kind, tokens};
+use super::modules::Modules;
 use crate::base::cancel::Cancel;
 use crate::base::error::Result;
 use crate::script::convert::type_name;
 use crate::script::diagnostics::explain;
 use crate::script::host::Host;
 use crate::script::reference::{self, Entry};
-use crate::script::run::{compile, guarded};
+use crate::script::run::{compile, guarded, imports};
 use crate::script::signatures::{Signatures, kind_name};
 use crate::script::{engine, resolver};
-use rhai::{Caches, Dynamic, Engine, FnAccess, GlobalRuntimeState, ImmutableString, Module, ParseErrorType, Scope, Shared};
+use rhai::{AST, Caches, Dynamic, Engine, FnAccess, GlobalRuntimeState, ImmutableString, Module, ParseErrorType, Scope, Shared};
 use std::cell::OnceCell;
+use std::collections::HashSet;
 use std::sync::Arc;
 
 /// The variable behind `_`, which Rhai does not take as a name.
@@ -59,6 +61,9 @@ pub struct Session {
     /// Compiles the lines: it alone knows, as static modules, what earlier lines have imported.
     /// It is not the engine that runs them, because tasks hold on to that one.
     parser: Engine,
+    modules: Modules,
+    /// The files that lines have imported.
+    imported: HashSet<String>,
     host: Arc<Host>,
     global: GlobalRuntimeState,
     scope: Scope<'static>,
@@ -69,13 +74,25 @@ pub struct Session {
 
 impl Session {
     pub fn new(host: Arc<Host>) -> Self {
-        let engine = Arc::new(engine::new(&host));
+        let modules = Modules::default();
+        let mut engine = engine::new(&host);
+        engine.set_module_resolver(modules.clone());
+        let engine = Arc::new(engine);
         host.starts("repl", &engine, true);
-        let parser = engine::new(&host);
         let global = engine.new_global_runtime_state();
-        let mut session =
-            Self { engine, parser, host, global, scope: Scope::new(), lines: Vec::new(), count: 0, manual: OnceCell::new() };
-        session.reset();
+        let mut session = Self {
+            parser: engine::new(&host),
+            engine,
+            modules,
+            imported: HashSet::new(),
+            host,
+            global,
+            scope: Scope::new(),
+            lines: Vec::new(),
+            count: 0,
+            manual: OnceCell::new(),
+        };
+        session.scope.push_dynamic(LAST, Dynamic::UNIT);
         session
     }
 
@@ -83,6 +100,7 @@ impl Session {
     pub fn reset(&mut self) {
         self.global = self.engine.new_global_runtime_state();
         self.parser = engine::new(&self.host);
+        self.modules.forget();
         self.scope = Scope::new();
         self.scope.push_dynamic(LAST, Dynamic::UNIT);
         self.lines.clear();
@@ -119,6 +137,7 @@ impl Session {
             self.host.sources().add(name, whole);
         }
         let ast = compiled.map_err(|e| explain(&self.parser, &self.host, &e, name).exit_with(1))?;
+        self.import_anew(name, &ast);
         let host = self.host.with_cancel(cancel);
         let global = &mut self.global;
         global.tag = Dynamic::from(host.clone());
@@ -147,6 +166,20 @@ impl Session {
             self.scope.set_or_push(LAST, value.clone());
         }
         Ok(Outcome::Value(value))
+    }
+
+    /// Sees to it that a module is read again when a line imports what an earlier line imported.
+    fn import_anew(&mut self, importer: &str, ast: &AST) {
+        let mut again = false;
+        for import in imports(ast) {
+            // What cannot be found is left to the import itself.
+            if let Ok(found) = resolver::find(&self.host.project().root, importer, &import.path) {
+                again |= !self.imported.insert(found.name);
+            }
+        }
+        if again {
+            self.modules.forget();
+        }
     }
 
     /// Makes what a line has left behind known to the lines that follow.

@@ -114,6 +114,20 @@ fn Counter.by(step) { this.n += step; this.n }\n";
 }
 
 #[test]
+fn a_module_imported_again_is_read_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let module = dir.path().join("edited.rhai");
+    std::fs::write(&module, "fn value() { 1 }").unwrap();
+    let import = format!("import \"{}\" as edited", module.display());
+    let mut talk = Talk::after(&[&import, "fn through() { edited::value() }"]);
+    assert_eq!(talk.int("edited::value()"), 1);
+    std::fs::write(&module, "fn value() { 2 }").unwrap();
+    assert_eq!(talk.int("edited::value()"), 1);
+    talk.run(&import);
+    assert_eq!(talk.int("edited::value() + through()"), 4);
+}
+
+#[test]
 fn an_error_keeps_what_came_before_it() {
     let mut talk = Talk::after(&["let a = 1"]);
     let error = talk.say("let b = a + 1; throw \"no\"; let c = 3").unwrap_err();
