@@ -192,7 +192,10 @@ impl Show<'_> {
         if value.is_unit() {
             return "()".to_owned();
         }
-        if value.is_int() || value.is_bool() || value.is_char() {
+        if let Ok(c) = value.as_char() {
+            return format!("'{}'", harmless(&c.to_string()));
+        }
+        if value.is_int() || value.is_bool() {
             return value.to_string();
         }
         (self.custom)(value)
