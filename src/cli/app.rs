@@ -4,6 +4,7 @@ use crate::base::cancel::Cancel;
 use crate::base::error::{Error, Result};
 use crate::base::event::Cx;
 use crate::base::project::Project;
+use crate::transport::process;
 use crate::transport::ssh::{AskPassphrase, Client, Settings};
 use crate::ui::Ui;
 use std::sync::{Arc, OnceLock};
@@ -70,6 +71,7 @@ impl App {
                     }
                     seen += 1;
                     if seen > 1 {
+                        process::kill_all();
                         std::process::exit(130);
                     }
                     ui.note("stopping; press Ctrl-C again to stop at once");

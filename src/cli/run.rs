@@ -43,7 +43,10 @@ pub fn run(args: Args, app: &App) -> Result<()> {
     let host = host_with(app, args.words, None, Cx::new(app.cx.cancel.clone(), events), run_name);
     let ended = run::run_file(&host, &args.script);
     if let Some(folder) = folder {
-        folder.end(&ended)?;
+        // How the script ended is what counts, even where it cannot be written down.
+        if let Err(e) = folder.end(&ended) {
+            app.ui.warn(&format!("this run's end is not recorded: {}", e.message()));
+        }
     }
     match ended? {
         Ended::Through | Ended::Exit(0) => Ok(()),

@@ -1,6 +1,7 @@
 //! Ctrl-C while a line runs stops that line, and not the session.
 
 use crate::base::cancel::Cancel;
+use crate::transport::process;
 use crate::ui::Ui;
 use nix::sys::termios::{SetArg, tcgetattr, tcsetattr};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -92,7 +93,10 @@ impl Interrupts {
         match running.presses {
             1 => {}
             2 => self.ui.note("still stopping; press Ctrl-C once more to leave opsrun at once"),
-            _ => std::process::exit(130),
+            _ => {
+                process::kill_all();
+                std::process::exit(130)
+            }
         }
         false
     }

@@ -7,8 +7,10 @@ use crate::base::event::{Cx, Stream};
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
+use std::collections::BTreeSet;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{ExitStatus, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, ChildStdin};
@@ -72,7 +74,7 @@ pub async fn run(command: &Command, live: bool, cx: &Cx) -> Result<Output> {
             }
         }
     }
-    group.running = None;
+    group.over();
     let Some(status) = status else { return Err(Error::internal("a command ended without a status")) };
     Ok(capture.finish(exit(status), start.elapsed()))
 }
@@ -111,6 +113,21 @@ async fn at(instant: Option<Instant>) {
     }
 }
 
+/// The groups of commands under way.
+static GROUPS: Mutex<BTreeSet<i32>> = Mutex::new(BTreeSet::new());
+
+fn groups() -> MutexGuard<'static, BTreeSet<i32>> {
+    GROUPS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Kills every command under way, for a program that is about to end without waiting for anything.
+/// They are in groups of their own, so neither a terminal's Ctrl-C nor our end reaches them.
+pub fn kill_all() {
+    for group in groups().iter() {
+        let _ = killpg(Pid::from_raw(*group), Signal::SIGKILL);
+    }
+}
+
 /// A running command's process group. Dropped before its end, it is ended in the background.
 struct Group {
     running: Option<Child>,
@@ -121,6 +138,7 @@ struct Group {
 impl Group {
     fn new(child: Child) -> Self {
         let pid = child.id().and_then(|id| i32::try_from(id).ok());
+        groups().extend(pid);
         Self { running: Some(child), pid }
     }
 
@@ -136,6 +154,14 @@ impl Group {
             end(child, pid).await;
         }
     }
+
+    /// It ended by itself: whatever it left behind was meant to stay.
+    fn over(&mut self) {
+        self.running = None;
+        if let Some(pid) = self.pid {
+            groups().remove(&pid);
+        }
+    }
 }
 
 impl Drop for Group {
@@ -148,7 +174,12 @@ impl Drop for Group {
     }
 }
 
-async fn end(mut child: Child, pid: i32) {
+async fn end(child: Child, pid: i32) {
+    terminate(child, pid).await;
+    groups().remove(&pid);
+}
+
+async fn terminate(mut child: Child, pid: i32) {
     let group = Pid::from_raw(pid);
     for (signal, grace) in [(Signal::SIGTERM, KILL_GRACE), (Signal::SIGKILL, Duration::from_secs(1))] {
         if killpg(group, signal) == Err(Errno::EPERM) {
@@ -173,7 +204,7 @@ mod tests {
     use crate::base::cancel::Cancel;
     use crate::base::error::Kind;
     use crate::base::event::{Event, Events, Listener};
-    use std::sync::{Arc, Mutex};
+    use std::sync::Arc;
 
     #[derive(Clone, Default)]
     struct Lines(Arc<Mutex<Vec<String>>>);

@@ -109,8 +109,9 @@ async fn change(request: &Request, record: Record, plan: &Plan, lock: &Lock, cx:
         }
         (Err(e), Err(_)) | (Ok(()), Err(e)) => Err(e),
     };
-    journal.outcome(intent, &result)?;
-    result
+    // Where both go wrong (the disk is full), the work's own failure is the one to tell.
+    let noted = journal.outcome(intent, &result);
+    result.and_then(|deployment| noted.map(|()| deployment))
 }
 
 async fn carry_out(request: &Request, site: &Site, remove: &[String], make: &[NodeSpec], cx: &Cx) -> Result<()> {

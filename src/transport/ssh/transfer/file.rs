@@ -35,7 +35,9 @@ dir=${p%/*}
 [ -n "$dir" ] || dir=/
 [ -d "$dir" ] || mkdir -p -- "$dir" || exit 1
 stage "$dir"
-(umask 077; exec dd bs=65536 iflag=count_bytes,fullblock count="$size" of="$stage" status=none) || exit 1
+# -C: made anew or not at all. A link that someone laid here must not lead what we write elsewhere.
+(umask 077; set -C; : > "$stage") || exit 1
+(exec dd bs=65536 iflag=count_bytes,fullblock count="$size" of="$stage" status=none) || exit 1
 read -r want
 got=$(cksum < "$stage") || exit 1
 [ "$got" = "$want" ] || exit 83
@@ -202,5 +204,32 @@ impl Source for FileSource {
         let Some(sum) = self.sum.take() else { return Ok(None) };
         let sum = sum.await.map_err(|e| Error::internal(format!("summing stopped: {e}")))??;
         Ok(Some(format!("{sum}\n").into()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+    use std::process::{Command, Stdio};
+
+    #[test]
+    fn a_link_laid_where_the_file_is_staged_leads_nowhere() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = dir.path().join("place");
+        std::fs::write(dir.path().join("victim"), "mine").unwrap();
+        let path = place.to_str().unwrap();
+        let variables = [("p", path), ("size", "5"), ("name", ""), ("mode", ""), ("owner", ""), ("time", "")];
+        let line = script::command(Rights { sudo: false, user: None }, &variables, STORE).line;
+        // The shell that lays it becomes the one that stages, so its number is known.
+        let line = format!("ln -s victim .opsrun-stage-$(uname -n)-$$; {line}");
+        let mut shell = Command::new("sh");
+        let mut shell = shell.args(["-c", &line]).current_dir(dir.path()).stdin(Stdio::piped()).spawn().unwrap();
+        let sum = Cksum::of(b"hello").finish();
+        writeln!(shell.stdin.take().unwrap(), "hello{sum}").unwrap();
+        assert!(shell.wait().unwrap().success());
+        assert_eq!(std::fs::read_to_string(&place).unwrap(), "hello");
+        assert_eq!(std::fs::read_to_string(dir.path().join("victim")).unwrap(), "mine");
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 2);
     }
 }

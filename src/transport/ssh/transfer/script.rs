@@ -32,6 +32,8 @@ stage() {
   stage=$1/.opsrun-stage-$host-$$
   trap 'rm -rf -- "$stage"' EXIT
   trap 'exit 143' HUP INT TERM
+  # Of a dead process that had our number; or a trap, in a folder that others may write to as well.
+  rm -rf -- "$stage"
 }
 follow() {
   if [ -L "$p" ]; then

@@ -72,9 +72,13 @@ pub(super) fn unpack(stream: impl Read, stage: &Path, remote: &str, label: &str,
     for (path, kind, target) in links {
         let staged = stage.join(&path);
         let made = if kind == EntryType::Symlink {
+            through_no_link(stage, &path, remote)?;
             std::os::unix::fs::symlink(OsStr::from_bytes(&target), &staged)
         } else {
-            std::fs::hard_link(stage.join(inside(&target, remote)?), &staged)
+            let target = inside(&target, remote)?;
+            through_no_link(stage, &path, remote)?;
+            through_no_link(stage, &target, remote)?;
+            std::fs::hard_link(stage.join(target), &staged)
         };
         made.map_err(|e| Error::io("write", &staged, &e))?;
         tree.names.push(path);
@@ -100,6 +104,33 @@ fn inside(name: &[u8], remote: &str) -> Result<PathBuf> {
         }
     }
     Ok(clean)
+}
+
+/// Refuses a path that goes through a symlink of the archive: it could lead anywhere.
+fn through_no_link(stage: &Path, path: &Path, remote: &str) -> Result<()> {
+    let parents = path.ancestors().skip(1).filter(|p| !p.as_os_str().is_empty());
+    if parents.into_iter().any(|p| stage.join(p).is_symlink()) {
+        let message = format!("{remote}: the host sent a name that leads out of its folder: {}", path.display());
+        return Err(Error::new(Kind::Transfer, message).hint("Do not trust this host."));
+    }
+    Ok(())
+}
+
+/// Makes a folder of the archive at its place. A symlink there, which an earlier archive may have brought, gives way: what
+/// comes now must not be written through it.
+fn make_folder(target: &Path, path: &Path) -> std::io::Result<()> {
+    let mut place = target.to_owned();
+    for part in path {
+        place.push(part);
+        if place.is_symlink() {
+            std::fs::remove_file(&place)?;
+        }
+        match std::fs::create_dir(&place) {
+            Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists && place.is_dir() => {}
+            made => made?,
+        }
+    }
+    Ok(())
 }
 
 fn modified<R: Read>(entry: &mut tar::Entry<'_, R>) -> std::io::Result<Option<SystemTime>> {
@@ -135,13 +166,12 @@ impl Tree {
         let new = !target.exists();
         std::fs::create_dir_all(target).map_err(|e| failed(target, &e))?;
         for path in self.directories.keys() {
-            let place = target.join(path);
-            std::fs::create_dir_all(&place).map_err(|e| failed(&place, &e))?;
+            make_folder(target, path).map_err(|e| failed(&target.join(path), &e))?;
         }
         for path in &self.names {
             let place = target.join(path);
-            if let Some(parent) = place.parent() {
-                std::fs::create_dir_all(parent).map_err(|e| failed(parent, &e))?;
+            if let Some(parent) = path.parent() {
+                make_folder(target, parent).map_err(|e| failed(&target.join(parent), &e))?;
             }
             std::fs::rename(stage.join(path), &place).map_err(|e| failed(&place, &e))?;
         }
@@ -174,5 +204,47 @@ mod tests {
         for bad in [&b"../a"[..], b"a/../../b", b"/etc/passwd"] {
             assert!(inside(bad, "x").is_err());
         }
+    }
+
+    fn archive(entries: &[(&str, EntryType, &str)]) -> Vec<u8> {
+        let mut tar = tar::Builder::new(Vec::new());
+        for (name, kind, content) in entries {
+            let mut header = tar::Header::new_gnu();
+            header.set_entry_type(*kind);
+            header.set_mode(0o755);
+            if matches!(kind, EntryType::Symlink | EntryType::Link) {
+                header.set_size(0);
+                tar.append_link(&mut header, name, content).unwrap();
+            } else {
+                header.set_size(content.len() as u64);
+                tar.append_data(&mut header, name, content.as_bytes()).unwrap();
+            }
+        }
+        tar.into_inner().unwrap()
+    }
+
+    #[test]
+    fn nothing_is_written_through_links_of_the_host() {
+        let dir = tempfile::tempdir().unwrap();
+        let (victim, target) = (dir.path().join("victim"), dir.path().join("target"));
+        std::fs::create_dir(&victim).unwrap();
+        std::fs::write(victim.join("f"), "mine").unwrap();
+        let out = victim.to_str().unwrap();
+        let get = |entries: &[(&str, EntryType, &str)]| {
+            let stage = tempfile::tempdir_in(dir.path()).unwrap();
+            unpack(&archive(entries)[..], stage.path(), "x", "", &Cx::quiet())?.move_to(stage.path(), &target)
+        };
+        // Within one archive.
+        for evil in [("d/new", EntryType::Symlink, "/etc"), ("stolen", EntryType::Link, "d/f")] {
+            let error = get(&[("d", EntryType::Symlink, out), evil]).unwrap_err();
+            assert!(error.message().contains("leads out"), "{error}");
+        }
+        // From one to the next.
+        get(&[("d", EntryType::Symlink, out)]).unwrap();
+        assert!(target.join("d").is_symlink());
+        get(&[("d/f", EntryType::Regular, "evil"), ("d/sub/g", EntryType::Regular, "evil")]).unwrap();
+        assert_eq!(std::fs::read_to_string(target.join("d/f")).unwrap(), "evil");
+        assert_eq!(std::fs::read_to_string(victim.join("f")).unwrap(), "mine");
+        assert_eq!(std::fs::read_dir(&victim).unwrap().count(), 1);
     }
 }

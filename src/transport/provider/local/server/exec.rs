@@ -16,7 +16,7 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::unix::pipe;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
@@ -112,7 +112,7 @@ impl Pipes {
         Ok((Self { stdin, stdout, stderr }, started.pid, started.ended))
     }
 
-    fn carry(self, link: &Link) -> (impl Future<Output = ()>, impl Future<Output = ()>) {
+    fn carry(self, link: &Link) -> (impl Future<Output = Result<(), Lost<pipe::Sender>>>, impl Future<Output = ()>) {
         let Self { stdin, stdout, stderr } = self;
         let output = async {
             tokio::join!(pump(stdout, link, false), pump(stderr, link, true));
@@ -132,11 +132,11 @@ pub struct Job<'a> {
 
 impl Job<'_> {
     /// Carries input, output and orders until the command and its output have ended, or the client is gone.
-    pub async fn follow(
+    pub async fn follow<Stdin>(
         self,
         mut exit: oneshot::Receiver<Ended>,
         mut orders: mpsc::UnboundedReceiver<Order>,
-        input: impl Future<Output = ()>,
+        input: impl Future<Output = Result<(), Lost<Stdin>>>,
         output: impl Future<Output = ()>,
         resize: impl Fn(rustix::termios::Winsize),
     ) {
@@ -180,7 +180,17 @@ impl Job<'_> {
                         link.exit(how).await;
                     }
                 }
-                () = &mut input, if !fed => fed = true,
+                input = &mut input, if !fed => match input {
+                    Err(lost) if ended.is_none() => {
+                        // It must not take what came so far for everything.
+                        node.house.slayer.end(target).await;
+                        let why = format!("opsrun: {} could not keep the command's input: {}\n", node.name, lost.why);
+                        let _ = link.send(why.into(), true).await;
+                        ended = Some((Ended::Code(255), Instant::now()));
+                        break;
+                    }
+                    _ => fed = true,
+                },
             }
         }
         if let Some((how, _)) = ended
@@ -193,14 +203,33 @@ impl Job<'_> {
     }
 }
 
+/// Input that could not be kept until the command took it (the disk is full). The command's stdin is still open.
+pub struct Lost<Stdin> {
+    why: io::Error,
+    _stdin: Stdin,
+}
+
+impl<Stdin> Lost<Stdin> {
+    pub fn new(why: io::Error, stdin: Stdin) -> Self {
+        Self { why, _stdin: stdin }
+    }
+}
+
 /// What the client sends becomes stdin, which ends when the client says so.
-async fn feed(link: &Link, mut stdin: pipe::Sender) {
-    while let Ok(Some(piece)) = link.inbound.next().await {
+async fn feed(link: &Link, mut stdin: pipe::Sender) -> Result<(), Lost<pipe::Sender>> {
+    let fed = copy_input(link, &mut stdin).await;
+    link.inbound.discard();
+    fed.map_err(|why| Lost::new(why, stdin))
+}
+
+/// Fails only when input was lost: a command need not read all of it.
+pub async fn copy_input(link: &Link, stdin: &mut (impl AsyncWrite + Unpin)) -> io::Result<()> {
+    while let Some(piece) = link.inbound.next().await? {
         if stdin.write_all(&piece).await.is_err() {
             break;
         }
     }
-    link.inbound.discard();
+    Ok(())
 }
 
 /// Carries a stream to the client until it ends or the channel does.

@@ -209,4 +209,19 @@ mod tests {
         inbound.push(b"too late");
         assert_eq!(inbound.next().await.unwrap(), None);
     }
+
+    #[tokio::test]
+    async fn input_that_cannot_be_kept_is_no_end_of_input() {
+        let inbound = Inbound::new("/proc/no such folder".into(), Arc::default());
+        let pieces = 2 * IN_MEMORY / PIECE;
+        let piece = vec![7; PIECE];
+        for _ in 0..pieces {
+            inbound.push(&piece);
+        }
+        inbound.finish();
+        for _ in 0..pieces / 2 {
+            assert_eq!(inbound.next().await.unwrap().unwrap().len(), PIECE);
+        }
+        assert!(inbound.next().await.is_err());
+    }
 }

@@ -3,7 +3,7 @@
 use super::super::slayer::Target;
 use super::Node;
 use super::channel::Link;
-use super::exec::{Job, Order, Program, cannot_start, command, pump};
+use super::exec::{Job, Lost, Order, Program, cannot_start, command, copy_input, pump};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::pty::{PtyMaster, grantpt, posix_openpt, ptsname_r, unlockpt};
 use nix::sys::termios::{
@@ -134,16 +134,15 @@ fn apply(settings: &mut Termios, mode: Pty, value: u32) {
 }
 
 /// What the client types; when it ends, so does the line discipline's input.
-async fn feed(link: &Link, mut master: Master) {
+async fn feed(link: &Link, mut master: Master) -> Result<(), Lost<Master>> {
     const END_OF_INPUT: u8 = 4;
-    while let Ok(Some(piece)) = link.inbound.next().await {
-        if master.write_all(&piece).await.is_err() {
-            break;
-        }
+    if let Err(why) = copy_input(link, &mut master).await {
+        return Err(Lost::new(why, master));
     }
     let end = tcgetattr(master.0.get_ref()).map_or(END_OF_INPUT, |s| s.control_chars[Cc::VEOF as usize]);
     let _ = master.write_all(&[end]).await;
     link.inbound.discard();
+    Ok(())
 }
 
 /// The controlling side of a terminal.
