@@ -141,6 +141,15 @@ fn wrong_names_are_met_with_the_nearest() {
     assert_eq!((out.status.code(), stderr(&out).contains("Did you mean \"server\"?")), (Some(2), true), "{}", stderr(&out));
     let out = lab.run(&["exec", "lob", "server", "--", "true"]);
     assert!(stderr(&out).contains("Did you mean \"lab\"?"), "{}", stderr(&out));
+    let out = lab.run(&["exec", "lab", "server", "--env=A;id;B=1", "--", "true"]);
+    assert_eq!((out.status.code(), stderr(&out).contains("is no name for")), (Some(2), true), "{}", stderr(&out));
+}
+
+#[test]
+fn the_command_needs_no_dashes_before_it() {
+    let lab = Lab::provisioned();
+    let out = lab.run(&["exec", "lab", "client-0", "--timeout=20s", "printf", "%s-", "--json", "a b"]);
+    assert_eq!((out.status.code(), stdout(&out).as_str()), (Some(0), "client-0 | --json-a b-\n"), "{}", stderr(&out));
 }
 
 #[test]

@@ -113,3 +113,23 @@ fn the_second_one_ends_it_at_once() {
     assert_eq!(run.child.wait().unwrap().code(), Some(130));
     assert!(begun.elapsed() < Duration::from_secs(5));
 }
+
+#[test]
+fn a_second_ctrl_c_leaves_no_stubborn_command_behind() {
+    let marker = format!("sleep 97{}", std::process::id());
+    let (mut run, _out) = Run::start(&format!("print(\"ready\");\nsh(\"trap '' TERM; {marker}; {marker}\");\n"));
+    let lives = || !Command::new("pgrep").args(["-fx", &marker]).output().unwrap().stdout.is_empty();
+    let until = |wanted: bool| {
+        let begun = Instant::now();
+        while lives() != wanted && begun.elapsed() < Duration::from_secs(5) {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        lives() == wanted
+    };
+    assert!(until(true), "the command did not start");
+    run.signal(Signal::SIGINT);
+    std::thread::sleep(Duration::from_millis(300));
+    run.signal(Signal::SIGINT);
+    assert_eq!(run.child.wait().unwrap().code(), Some(130));
+    assert!(until(false), "left behind");
+}

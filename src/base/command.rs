@@ -1,6 +1,6 @@
 //! A command to run and what came of it, whether over SSH or on this machine.
 
-use super::error::{Error, Kind};
+use super::error::{Error, Kind, Result};
 use super::shell;
 use std::time::Duration;
 
@@ -95,6 +95,19 @@ impl Command {
     fn exports(&self) -> String {
         self.env.iter().map(|(name, value)| format!("export {name}={}\n", shell::quote(value))).collect()
     }
+}
+
+/// Refuses what cannot be a variable of a command's environment: a shell sets them, and would run what else a name has in it.
+pub fn check_variable(name: &str, value: &str) -> Result<()> {
+    let letters = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+    if name.is_empty() || !letters || name.starts_with(|c: char| c.is_ascii_digit()) {
+        return Err(Error::usage(format!("\"{}\" is no name for an environment variable", name.escape_debug()))
+            .hint("Such names are made of letters, digits and \"_\", and do not begin with a digit."));
+    }
+    if value.contains('\0') {
+        return Err(Error::usage(format!("the value of {name} has a zero byte in it, which no environment can hold")));
+    }
+    Ok(())
 }
 
 /// A directory as a word for `cd`, which would take `-x` for an option and a quoted `~` for a name.

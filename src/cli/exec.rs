@@ -2,7 +2,7 @@
 
 use super::App;
 use super::complete::{deployments, selectors};
-use crate::base::command::{Command, Exit, Output};
+use crate::base::command::{Command, Exit, Output, check_variable};
 use crate::base::error::{Error, Result};
 use crate::base::units::parse_duration;
 use crate::base::{secret, shell};
@@ -33,8 +33,8 @@ pub struct Args {
     /// Which nodes: a group, a name, a glob, or several separated by commas
     #[arg(value_name = "NODES", add = ArgValueCompleter::new(selectors))]
     nodes: String,
-    /// The command
-    #[arg(value_name = "COMMAND", required = true, last = true)]
+    /// The command; after `--` when its first word begins with a dash
+    #[arg(value_name = "COMMAND", required = true, trailing_var_arg = true)]
     command: Vec<String>,
     /// Print what came of it as JSON, instead of live output
     #[arg(long)]
@@ -63,11 +63,16 @@ pub struct Args {
 }
 
 fn duration(text: &str) -> std::result::Result<Duration, String> {
-    parse_duration(text).map_err(|e| e.message().to_owned())
+    // The parser of the command line has no place for hints of their own.
+    parse_duration(text).map_err(|e| match e.details().hints.first() {
+        Some(hint) => format!("{}. {hint}", e.message()),
+        None => e.message().to_owned(),
+    })
 }
 
 fn variable(text: &str) -> std::result::Result<(String, String), String> {
     let (name, value) = text.split_once('=').ok_or("expected NAME=VALUE")?;
+    check_variable(name, value).map_err(|e| e.message().to_owned())?;
     Ok((name.to_owned(), value.to_owned()))
 }
 

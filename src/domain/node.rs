@@ -80,7 +80,7 @@ impl NodeSet {
             [] => Err(Error::usage("this needs one node, and the set is empty")),
             many => {
                 Err(Error::usage(format!("this needs one node, and the set has {}: {}", many.len(), self.names().join(", ")))
-                    .hint("Take one of them with .first(), [i], or node(\"name\")."))
+                    .hint("Name the one you mean; in a script also .first() or [i]."))
             }
         }
     }

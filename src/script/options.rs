@@ -1,6 +1,7 @@
 //! The one trailing option map of a native function, read key by key, with unknown keys refused.
 
 use super::convert::type_name;
+use crate::base::command::check_variable;
 use crate::base::error::{Error, Result};
 use crate::base::secret::Secret;
 use crate::base::suggest::did_you_mean;
@@ -101,17 +102,7 @@ impl Options {
             map.iter().map(|(name, value)| Some((name.to_string(), text(value).or_else(|| plain(value))?))).collect()
         })?;
         for (name, value) in found.iter().flatten() {
-            // A shell sets them, and would run what else a name has in it.
-            let letters = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
-            if name.is_empty() || !letters || name.starts_with(|c: char| c.is_ascii_digit()) {
-                return Err(Error::usage(format!("\"{}\" is no name for an environment variable", name.escape_debug()))
-                    .context(self.about(key))
-                    .hint("Such names are made of letters, digits and \"_\", and do not begin with a digit."));
-            }
-            if value.contains('\0') {
-                return Err(Error::usage(format!("the value of {name} has a zero byte in it, which no environment can hold"))
-                    .context(self.about(key)));
-            }
+            check_variable(name, value).map_err(|e| e.context(self.about(key)))?;
         }
         Ok(found)
     }

@@ -24,7 +24,7 @@ impl Fleet {
     pub async fn get(&self, nodes: &NodeSet, remote: &str, local: &Path, options: &GetOptions) -> Result<()> {
         let node = nodes.one()?;
         let got = self.client.get(&node.endpoint, remote, local, options, &self.cx).await;
-        got.map(|_| ()).map_err(|e| e.on_node(node.name.as_str())).context(|| format!("copying {remote} to {}", local.display()))
+        got.map(|_| ())
     }
 
     /// Copies a file or folder of every node to `<local>/<node>/<its name>`.

@@ -9,9 +9,10 @@ use rhai::plugin::{Dynamic, NativeCallContext, export_module};
 fn run_here(context: &NativeCallContext, line: &Dynamic, options: Map, check: bool) -> ScriptResult<Map> {
     let host = Host::of(context);
     let mut call = read_call(if check { "sh" } else { "try_sh" }, line, options, true)?;
-    if call.command.cwd.is_none() {
-        call.command.cwd = Some(host.project().root.to_string_lossy().into_owned());
-    }
+    // Relative to the project, as all paths of scripts are, and not to wherever opsrun was started.
+    let cwd = call.command.cwd.take().unwrap_or_default();
+    let cwd = if cwd.starts_with('~') { cwd } else { host.path(&cwd).to_string_lossy().into_owned() };
+    call.command.cwd = Some(cwd);
     let output = host.block_on_to_the_end(process::run(&call.command, call.show.live, &host.cx))?;
     match output.failure(&call.command.line).filter(|_| check && call.show.check) {
         Some(error) => Err(error.into()),

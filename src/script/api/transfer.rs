@@ -69,7 +69,10 @@ fn write_text(context: &NativeCallContext, nodes: &NodeSet, path: &str, content:
             })?
             .into_bytes(),
     };
-    let options = put_options("write", options)?;
+    let mut options = put_options("write", options)?;
+    if content.read_lock::<crate::base::secret::Secret>().is_some() {
+        options.mode.get_or_insert(0o600);
+    }
     Ok(host.block_on_to_the_end(host.fleet().write(nodes, path, bytes, &options))?)
 }
 
@@ -240,7 +243,8 @@ pub mod module {
 
     /// Writes a file on every node. It is replaced whole or not at all; missing folders are made.
     ///
-    /// The content is a string, a secret or a blob. Options: `mode` ("0600"), `owner` ("user:group"), `sudo`.
+    /// The content is a string, a secret (then only its owner may read the file, unless a `mode` is given) or a blob.
+    /// Options: `mode` ("0600"), `owner` ("user:group"), `sudo`.
     ///
     /// # Example
     /// ```rhai
