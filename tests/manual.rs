@@ -122,3 +122,11 @@ fn every_module_of_the_standard_library_has_a_page() {
         assert!(out.status.success() && shown.contains(name), "opsrun doc std/{name}: {shown}");
     }
 }
+
+#[test]
+fn shipped_scripts_have_no_findings() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_opsrun"));
+    let out = command.current_dir(root).env("NO_COLOR", "1").args(["check", "scripts", "stdlib"]).output().unwrap();
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+}
