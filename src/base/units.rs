@@ -3,6 +3,9 @@
 use super::error::{Error, Result};
 use std::time::Duration;
 
+/// Whatever is added to a clock's time must not overflow it.
+const LONGEST: Duration = Duration::from_secs(100 * 366 * 24 * 3600);
+
 /// Reads `90s`, `1m 30s`, `250ms`, `2h`, `3d`. A bare number is refused: its unit would be a guess.
 pub fn parse_duration(text: &str) -> Result<Duration> {
     let trimmed = text.trim();
@@ -10,10 +13,12 @@ pub fn parse_duration(text: &str) -> Result<Duration> {
         return Err(Error::usage(format!("duration \"{text}\" has no unit"))
             .hint(format!("Write \"{trimmed}s\" for seconds, \"{trimmed}ms\", \"{trimmed}m\" or \"{trimmed}h\".")));
     }
-    humantime::parse_duration(trimmed).map_err(|e| {
-        Error::usage(format!("\"{text}\" is not a duration: {e}"))
+    let bad = |why: &str| {
+        Error::usage(format!("\"{text}\" is not a duration: {why}"))
             .hint("Durations look like \"90s\", \"1m 30s\", \"250ms\" or \"2h\".")
-    })
+    };
+    let duration = humantime::parse_duration(trimmed).map_err(|e| bad(&e.to_string()))?;
+    if duration > LONGEST { Err(bad("it is longer than 100 years")) } else { Ok(duration) }
 }
 
 /// Writes a duration short: `1m 30s`, `250ms`.
@@ -96,6 +101,9 @@ mod tests {
         assert_eq!(parse_duration(" 250ms ").unwrap(), Duration::from_millis(250));
         assert!(parse_duration("30").unwrap_err().message().contains("no unit"));
         assert!(parse_duration("soon").is_err());
+        // No clock overflows.
+        assert!(parse_duration("500000000000y").unwrap_err().message().contains("longer than 100 years"));
+        assert!(std::time::Instant::now().checked_add(parse_duration("99y").unwrap()).is_some());
         assert_eq!(format_duration(Duration::from_millis(90_400)), "1m 30s");
     }
 

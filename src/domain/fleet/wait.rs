@@ -24,6 +24,9 @@ impl Default for Wait {
     }
 }
 
+/// Asking more often than this only keeps the node busy.
+const SHORTEST: Duration = Duration::from_millis(50);
+
 /// The remote shell is given this much longer than the wait itself before the connection is given up.
 const GRACE: Duration = Duration::from_secs(10);
 
@@ -72,7 +75,7 @@ impl Fleet {
                     .hint("Look at the log of what should listen there, or wait longer with #{ timeout: \"…\" }."));
             }
             let pause = async {
-                sleep(wait.interval).await;
+                sleep(wait.interval.max(SHORTEST)).await;
                 Ok(())
             };
             self.cx.cancel.guard(pause).await?;
@@ -96,7 +99,7 @@ impl Fleet {
         let line = format!(
             "end=$(( $(date +%s) + {seconds} )); while :; do out=$( {{ {test}\n}} 2>&1 </dev/null ) && exit 0; code=$?; \
              [ \"$(date +%s)\" -ge $end ] && {{ printf '%s\\n' \"$out\" >&2; exit 124; }}; sleep {}; done",
-            wait.interval.as_secs_f64().max(0.05)
+            wait.interval.max(SHORTEST).as_secs_f64()
         );
         let mut command = Command::new(line);
         command.timeout = Some(wait.timeout + GRACE);
