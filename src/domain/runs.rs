@@ -98,7 +98,7 @@ impl RunFolder {
 
     fn save(&self) -> Result<()> {
         let text = serde_json::to_vec_pretty(&self.manifest).map_err(|e| Error::internal(format!("manifest: {e}")))?;
-        atomic::write(&self.dir.join("manifest.json"), &text, 0o644)
+        atomic::write_lightly(&self.dir.join("manifest.json"), &text, 0o644)
     }
 }
 

@@ -26,6 +26,8 @@ const BUSY_FOR: Duration = Duration::from_secs(3);
 pub(super) const LANES: usize = 128;
 /// An address that does not even answer for this long no longer keeps others from trying.
 const SLOW: Duration = Duration::from_secs(2);
+/// Room for the small packets of a handshake or a command. Larger reads go past it.
+const READ_BUFFER: usize = 4 << 10;
 /// Waiting longer than this is shown.
 const SHOW_AFTER: Duration = Duration::from_secs(3);
 
@@ -320,6 +322,8 @@ async fn open(
         })
     })?;
     let _ = socket.set_nodelay(true);
+    // The library reads each packet in two pieces: without a buffer that is two system calls for each.
+    let socket = tokio::io::BufReader::with_capacity(READ_BUFFER, socket);
     let handle = handshake(endpoint, config, socket, gate).await.map_err(|f| Failure { busy: f.retry, ..f })?;
     Ok((handle, None))
 }
