@@ -78,6 +78,7 @@ struct Inner {
     lanes: Semaphore,
     digests: transfer::Digests,
     cksums: transfer::Cksums,
+    readers: transfer::Readers,
     /// Commands that nobody waits for any more and that are being ended.
     endings: TaskTracker,
 }
@@ -108,6 +109,7 @@ impl Client {
             lanes: Semaphore::new(connect::LANES),
             digests: transfer::Digests::default(),
             cksums: transfer::Cksums::default(),
+            readers: transfer::Readers::default(),
             endings: TaskTracker::new(),
             settings,
         }))

@@ -4,18 +4,15 @@ use super::super::Client;
 use super::super::exec::{Once, Source};
 use super::cksum::Cksum;
 use super::script::{self, Rights, remote_path};
+use super::source::FileSource;
 use super::{GetOptions, PutOptions, SHOW_FROM};
 use crate::base::endpoint::Endpoint;
 use crate::base::error::{Error, Result};
-use crate::base::event::{Cx, Progress, Unit};
+use crate::base::event::{Cx, Unit};
 use bytes::Bytes;
-use std::io::Read;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::Path;
 
-/// What is read of a local file at a time.
-const CHUNK: usize = 256 << 10;
 /// More than this is not read into memory.
 const LARGEST_READ: usize = 256 << 20;
 
@@ -107,25 +104,14 @@ pub(super) async fn put(
     options: &PutOptions,
     cx: &Cx,
 ) -> Result<()> {
-    let file = std::fs::File::open(local).map_err(|e| Error::io("read", local, &e))?;
     let name = local.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
     let time = format!("@{}.{:09}", meta.mtime(), meta.mtime_nsec());
     let mode = options.mode.unwrap_or(meta.mode() & 0o7777);
     let options = PutOptions { mode: Some(mode), ..options.clone() };
     let size = meta.len();
     let label = || format!("{} to {}", local.display(), endpoint.name);
-    let sum = {
-        let (client, local, meta) = (client.clone(), local.to_owned(), meta.clone());
-        tokio::spawn(async move { client.0.cksums.of(&local, &meta).await })
-    };
-    let mut source = FileSource {
-        path: local.to_owned(),
-        file: Arc::new(file),
-        meta: meta.clone(),
-        at: 0,
-        sum: Some(sum),
-        progress: (size >= SHOW_FROM).then(|| cx.events.progress(label(), size, Unit::Bytes)),
-    };
+    let progress = (size >= SHOW_FROM).then(|| cx.events.progress(label(), size, Unit::Bytes));
+    let mut source = FileSource::open(client, local, meta, progress)?;
     store(client, endpoint, remote, size, &options, [&name, &time], &mut source, cx).await
 }
 
@@ -164,46 +150,6 @@ struct Content {
 impl Source for Content {
     async fn next(&mut self) -> Result<Option<Bytes>> {
         Ok(self.parts.iter_mut().find_map(Option::take))
-    }
-}
-
-/// A local file in chunks, then the line with its checksum, which is computed meanwhile.
-struct FileSource {
-    path: PathBuf,
-    file: Arc<std::fs::File>,
-    meta: std::fs::Metadata,
-    at: u64,
-    sum: Option<tokio::task::JoinHandle<Result<String>>>,
-    progress: Option<Progress>,
-}
-
-impl Source for FileSource {
-    async fn next(&mut self) -> Result<Option<Bytes>> {
-        if self.at < self.meta.len() {
-            let wanted = usize::try_from(self.meta.len() - self.at).unwrap_or(CHUNK).min(CHUNK);
-            let file = self.file.clone();
-            let reading = tokio::task::spawn_blocking(move || {
-                let mut buffer = Vec::with_capacity(wanted);
-                let read = (&*file).take(wanted as u64).read_to_end(&mut buffer)?;
-                if read == wanted { Ok(Bytes::from(buffer)) } else { Err(std::io::ErrorKind::UnexpectedEof.into()) }
-            });
-            let chunk = reading.await.map_err(|e| Error::internal(format!("reading a file stopped: {e}")))?;
-            let chunk = chunk.map_err(|e: std::io::Error| match e.kind() {
-                std::io::ErrorKind::UnexpectedEof => {
-                    let message = format!("{} became shorter while it was copied", self.path.display());
-                    Error::new(crate::base::error::Kind::Transfer, message)
-                }
-                _ => Error::io("read", &self.path, &e),
-            })?;
-            self.at += chunk.len() as u64;
-            if let Some(progress) = &self.progress {
-                progress.advance(chunk.len() as u64);
-            }
-            return Ok(Some(chunk));
-        }
-        let Some(sum) = self.sum.take() else { return Ok(None) };
-        let sum = sum.await.map_err(|e| Error::internal(format!("summing stopped: {e}")))??;
-        Ok(Some(format!("{sum}\n").into()))
     }
 }
 

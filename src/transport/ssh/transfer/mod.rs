@@ -14,6 +14,7 @@ mod get;
 mod mirror;
 mod pack;
 mod script;
+mod source;
 mod tree;
 mod unpack;
 
@@ -27,6 +28,7 @@ use std::path::{Path, PathBuf};
 pub(super) use cksum::Cksums;
 pub(super) use digest::Digests;
 pub use mirror::{MirrorOptions, Mirrored};
+pub(super) use source::Readers;
 
 /// Less is copied before anybody would see its progress.
 const SHOW_FROM: u64 = 1 << 20;
