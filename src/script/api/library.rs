@@ -29,7 +29,7 @@ pub mod module {
             let value = value.flatten();
             let Some(default) = result.get(&key) else {
                 let error = Error::usage(format!("{name} has no option \"{key}\""));
-                let hint = suggest::did_you_mean(&key, result.keys().map(|k| k.as_str()));
+                let hint = suggest::did_you_mean(&key, result.keys().map(rhai::Identifier::as_str));
                 return Err(hint.map_or(error.clone(), |h| error.hint(h)).into());
             };
             if value.is_unit() {
