@@ -124,3 +124,43 @@ impl Source for FileSource {
         Ok(Some(format!("{sum}\n").into()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::{Client, Settings};
+    use super::*;
+
+    async fn read(client: &Client, path: &Path, pause: usize) -> Vec<u8> {
+        let mut source = FileSource::open(client, path, &std::fs::metadata(path).unwrap(), None).unwrap();
+        let mut content = Vec::new();
+        let mut pieces = 0;
+        while let Some(piece) = source.next().await.unwrap() {
+            content.extend_from_slice(&piece);
+            pieces += 1;
+            for _ in 0..(pause * pieces) % 23 {
+                tokio::task::yield_now().await;
+            }
+        }
+        content
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn everybody_gets_the_whole_file_however_far_apart_they_are() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        let length = PIECE * (KEPT * 2) + 77;
+        let content: Vec<u8> = (0..length).map(|i| (i * 31 + (i >> 9) * 7 + (i >> 18)).to_le_bytes()[0]).collect();
+        std::fs::write(&path, &content).unwrap();
+        let client = Client::new(Settings::default());
+        let sum = super::super::cksum::Cksum::of(&content).finish();
+        let readers = (0..8).map(|pause| {
+            let (client, path) = (client.clone(), path.clone());
+            tokio::spawn(async move { read(&client, &path, pause).await })
+        });
+        for reader in readers.collect::<Vec<_>>() {
+            let got = reader.await.unwrap();
+            assert!(got[..length] == content);
+            assert_eq!(got[length..], *format!("{sum}\n").as_bytes());
+        }
+    }
+}
