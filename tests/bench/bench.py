@@ -118,7 +118,7 @@ def table(title, columns, rows):
 
 
 def seconds(value):
-    return f"{value:.3f} s" if value < 10 else f"{value:.1f} s"
+    return f"{value:.3f} s" if value < 9.9 else f"{value:.1f} s"
 
 
 def script(opsrun, name, *words):
@@ -128,7 +128,9 @@ def script(opsrun, name, *words):
 def provision(opsrun, config=FARM / "config.yml", name="farm"):
     HOME.mkdir(exist_ok=True)
     env = os.environ | {"OPSRUN_HOME": str(HOME)}
-    subprocess.run([opsrun, "provision", name, config, "--yes"], check=True, env=env, stdout=subprocess.DEVNULL)
+    done = subprocess.run([opsrun, "provision", name, config, "--yes"], env=env, capture_output=True, text=True)
+    if done.returncode != 0:
+        sys.exit(f"opsrun provision {name} {config} ended with {done.returncode}:\n{done.stderr}")
 
 
 def fanout(opsrun, runs):
@@ -143,8 +145,9 @@ def fanout(opsrun, runs):
     ad_hoc = [PYTHON.parent / "ansible", "-i", FARM / "inventory", "all", "-f", "100", "-m", "raw", "-a", "echo hi"]
     cold = {
         "opsrun": (script(opsrun, "fanout", "farm"), env),
-        "asyncssh": ([PYTHON, peer, FARM, 1], None),
-        "asyncssh, uvloop": ([PYTHON, peer, FARM, 1, "uvloop"], None),
+        "asyncssh": ([PYTHON, peer, FARM, 1, "plain"], None),
+        "asyncssh, tuned": ([PYTHON, peer, FARM, 1, "tuned"], None),
+        "asyncssh, tuned, uvloop": ([PYTHON, peer, FARM, 1, "uvloop"], None),
     }
     if not opsrun:
         del cold["opsrun"]
@@ -156,11 +159,12 @@ def fanout(opsrun, runs):
         rows.append([name, seconds(median(r, "wall")), seconds(median(r, "cpu")), f"{median(r, 'memory'):.0f} MiB", seconds(floor)])
     table("Connect to 100 hosts, `echo hi`, collect", ["", "wall", "client CPU", "memory", "sshd's CPU / cores"], rows)
 
-    def rounds(words):
+    def rounds(count):
         return {
-            "opsrun": (script(opsrun, "fanout", "farm", f"--rounds={words}"), env),
-            "asyncssh": ([PYTHON, peer, FARM, words], None),
-            "asyncssh, uvloop": ([PYTHON, peer, FARM, words, "uvloop"], None),
+            "opsrun": (script(opsrun, "fanout", "farm", f"--rounds={count}"), env),
+            "asyncssh": ([PYTHON, peer, FARM, count, "plain"], None),
+            "asyncssh, tuned": ([PYTHON, peer, FARM, count, "tuned"], None),
+            "asyncssh, tuned, uvloop": ([PYTHON, peer, FARM, count, "uvloop"], None),
         }
 
     many = rounds(1 + KEPT_ROUNDS)

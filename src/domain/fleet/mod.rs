@@ -20,6 +20,7 @@ use crate::transport::ssh::Client;
 use std::sync::Arc;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
+use tokio_util::task::AbortOnDropHandle;
 
 /// More nodes than this are not worked on at once, unless the caller says so: it bounds open files and memory.
 pub const MAX_PARALLEL: usize = 512;
@@ -61,11 +62,16 @@ impl Fleet {
             });
         }
         let mut results: Vec<Option<Result<T>>> = nodes.iter().map(|_| None).collect();
-        while let Some(joined) = tasks.join_next().await {
-            if let Ok((at, out)) = joined {
-                results[at] = Some(out);
+        // On a worker of the runtime: the thread that waits for all would otherwise be woken for each.
+        let gathering = AbortOnDropHandle::new(tokio::spawn(async move {
+            while let Some(joined) = tasks.join_next().await {
+                if let Ok((at, out)) = joined {
+                    results[at] = Some(out);
+                }
             }
-        }
+            results
+        }));
+        let results = gathering.await.unwrap_or_else(|_| nodes.iter().map(|_| None).collect());
         results
             .into_iter()
             .zip(nodes.iter())
