@@ -121,7 +121,17 @@ impl Store {
     /// Makes the folder if there is none, and becomes the one writer.
     pub fn lock_new(&self, command: &str) -> Result<Lock> {
         loop {
-            std::fs::create_dir_all(&self.dir).at("create", &self.dir)?;
+            match std::fs::create_dir_all(&self.dir) {
+                Ok(()) => {}
+                // It was there when it was to be made, and gone when it was looked at: someone removes it right now.
+                Err(e)
+                    if e.kind() == ErrorKind::AlreadyExists
+                        && std::fs::symlink_metadata(&self.dir).map_or(true, |m| m.is_dir()) =>
+                {
+                    continue;
+                }
+                Err(e) => return Err(Error::io("create", &self.dir, &e)),
+            }
             // None: someone removed the folder between these two lines.
             if let Some(lock) = Lock::take(&self.name, &self.dir, command)? {
                 return Ok(lock);
