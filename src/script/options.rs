@@ -11,7 +11,7 @@ use std::time::Duration;
 
 /// Reads an option map. Ask for every option there is, then call `finish`, which refuses the rest:
 ///
-/// ```ignore
+/// ```text
 /// let mut opts = Options::new("wait_port", opts);
 /// let timeout = opts.duration("timeout")?.unwrap_or(DEFAULT);
 /// let sudo = opts.bool("sudo")?.unwrap_or(false);
