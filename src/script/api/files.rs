@@ -30,7 +30,8 @@ fn write_file(context: &NativeCallContext, path: &str, value: &Dynamic, options:
     Ok(files::write(&Host::of(context).path(path), &bytes, mode.or(secret.then_some(0o600)))?)
 }
 
-fn as_text(path: &Path) -> ScriptResult<String> {
+/// A path as scripts hold it: text. One that is not UTF-8 is an error.
+pub fn as_text(path: &Path) -> ScriptResult<String> {
     match path.to_str() {
         Some(text) => Ok(text.to_owned()),
         None => Err(Error::usage(format!("the path {} is not UTF-8", path.display())).into()),

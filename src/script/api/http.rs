@@ -80,10 +80,7 @@ fn fetch(context: &NativeCallContext, source: &str, options: Map) -> ScriptResul
     let host = Host::of(context);
     let (cache, root) = (&host.project().cache, &host.project().root);
     let path = host.block_on(fetching::download(cache, root, source, &expected, &host.cx))?;
-    match path.to_str() {
-        Some(text) => Ok(text.to_owned()),
-        None => Err(Error::usage(format!("the path {} is not UTF-8", path.display())).into()),
-    }
+    super::files::as_text(&path)
 }
 
 /// What is called as `http::…`.
