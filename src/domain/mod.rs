@@ -11,6 +11,7 @@ pub mod http;
 pub mod job;
 pub mod node;
 pub mod pattern;
+pub mod resource;
 pub mod runs;
 pub mod template;
 pub mod yaml_edit;

@@ -154,8 +154,11 @@ fn preferred(known: &[Algorithm]) -> Preferred {
     const CTR: [cipher::Name; 3] = [cipher::AES_256_CTR, cipher::AES_192_CTR, cipher::AES_128_CTR];
     let chacha = [cipher::CHACHA20_POLY1305];
     let ciphers = if has_aes() { [&AES[..], &chacha, &CTR].concat() } else { [&chacha[..], &AES, &CTR].concat() };
-    let mut exchange = vec![kex::CURVE25519, kex::CURVE25519_PRE_RFC_8731];
-    exchange.extend(Preferred::DEFAULT.kex.iter().filter(|name| !name.as_ref().starts_with("curve25519")).copied());
+    // What OpenSSH's end computes fastest stands first: its P-256 is assembler, its X25519 is portable C (2.5 ms more of
+    // 19 ms a connection), and the post-quantum exchanges cost more than all else together.
+    let quick = [kex::ECDH_SHA2_NISTP256, kex::CURVE25519, kex::CURVE25519_PRE_RFC_8731];
+    let others = Preferred::DEFAULT.kex.iter().filter(|name| !quick.contains(name));
+    let exchange = quick.iter().chain(others).copied().collect();
     let ecdsa = |curve| Algorithm::Ecdsa { curve };
     let rsa = |hash| Algorithm::Rsa { hash: Some(hash) };
     let mut keys = vec![
