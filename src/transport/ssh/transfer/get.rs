@@ -4,6 +4,7 @@ use super::super::Client;
 use super::super::exec::{End, Once, Running, Sink};
 use super::digest::hex;
 use super::script::{self, Rights, remote_path};
+use super::summed::Summed;
 use super::tree::STAGE_PREFIX;
 use super::unpack::{self, Tree};
 use super::{GetOptions, SHOW_FROM};
@@ -21,17 +22,26 @@ use std::time::{Duration, SystemTime};
 use tempfile::{NamedTempFile, TempDir};
 use tokio::sync::mpsc;
 
-/// Prints a line that says what comes, and then: of a file its content and its SHA-256; of a directory a tar stream; of a
-/// file that says it is empty (as those in /proc do) whatever can be read from it.
+/// Prints a line that says what comes, and then: of a file its content and its SHA-256; of a directory a tar stream and its
+/// SHA-256; of a file that says it is empty (as those in /proc do) whatever can be read from it.
 /// A file that is being appended to is taken as long as it was at the beginning.
 const FETCH: &str = r#"
 follow
 if [ -d "$p" ]; then
   cd -- "$p" || exit 1
+  # A full disk is when logs are wanted most.
+  d=$(mktemp -d 2>/dev/null || mktemp -d -p /dev/shm) && mkfifo "$d/tar" || exit 1
+  trap 'rm -rf -- "$d"' EXIT
+  trap 'exit 1' HUP INT TERM PIPE
   echo D
-  tar --format=posix --pax-option=delete=atime,delete=ctime --exclude='.opsrun-stage-*' -cf - .
+  sha256sum < "$d/tar" > "$d/sum" &
+  { tar --format=posix --pax-option=delete=atime,delete=ctime --exclude='.opsrun-stage-*' -cf - .; echo $? > "$d/status"; } | tee "$d/tar"
+  wait
+  read -r sum rest < "$d/sum"
+  printf %s "$sum"
   # 1: files changed while they were read, as logs do.
-  [ $? -le 1 ]
+  read -r status < "$d/status"
+  [ "$status" -le 1 ]
 elif [ -f "$p" ]; then
   [ -r "$p" ] || exec cat -- "$p"
   set -- $(stat -L -c '%s %a %.9Y' -- "$p") || exit 1
@@ -191,7 +201,11 @@ fn receive(mut incoming: Incoming, local: &Path, remote: &str, label: &str, cx: 
                 .prefix(STAGE_PREFIX)
                 .tempdir_in(&beside)
                 .map_err(|e| Error::io("write in", &beside, &e))?;
-            let tree = unpack::unpack(incoming, stage.path(), remote, label, cx)?;
+            let mut stream = Summed::new(incoming);
+            let tree = unpack::unpack(&mut stream, stage.path(), remote, label, cx)?;
+            if !stream.finish().map_err(|_| cut(remote))? {
+                return Err(cut(remote));
+            }
             Ok(Staged::Tree { stage, tree, target })
         }
         [kind @ ("F" | "S"), size, mode, time] => {

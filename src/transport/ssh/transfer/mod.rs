@@ -15,6 +15,7 @@ mod mirror;
 mod pack;
 mod script;
 mod source;
+mod summed;
 mod tree;
 mod unpack;
 
