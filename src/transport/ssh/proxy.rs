@@ -21,7 +21,7 @@ pub(super) struct ProxyProcess {
 
 impl ProxyProcess {
     pub fn start(command: &str, endpoint: &Endpoint) -> Result<(Self, tokio::io::Join<ChildStdout, ChildStdin>)> {
-        let line = expand(command, endpoint);
+        let line = expand(command, endpoint)?;
         let failed = |e: &std::io::Error| Error::io("start the proxy command", &line, e);
         let mut child = tokio::process::Command::new("/bin/sh")
             .args(["-c", &line])
@@ -74,21 +74,36 @@ impl Drop for ProxyProcess {
     }
 }
 
-/// `%h` host, `%p` port, `%r` user, `%%` a percent sign, as in ssh_config.
-fn expand(command: &str, endpoint: &Endpoint) -> String {
+/// `%h` host, `%p` port, `%r` user, `%%` a percent sign, as in ssh_config. A host or user that a shell would read as more
+/// than one plain word is refused, wherever it came from: the line is given to a shell.
+fn expand(command: &str, endpoint: &Endpoint) -> Result<String> {
+    let plain = |what: &str, word: &str| {
+        let ok = |c: char| c.is_alphanumeric() || "-_.:@%+=~^/".contains(c);
+        if !word.starts_with('-') && !word.is_empty() && word.chars().all(ok) {
+            return Ok(());
+        }
+        let message = format!("the {what} {word:?} of {} cannot stand in the proxy command `{command}`", endpoint.name);
+        Err(Error::config(message).hint("Write it in letters, digits, '.', '-' and '_': a shell reads this line."))
+    };
     let mut out = String::new();
     let mut chars = command.chars();
     while let Some(c) = chars.next() {
         match (c, if c == '%' { chars.next() } else { None }) {
-            ('%', Some('h')) => out.push_str(&endpoint.host),
+            ('%', Some('h')) => {
+                plain("host", &endpoint.host)?;
+                out.push_str(&endpoint.host);
+            }
             ('%', Some('p')) => out.push_str(&endpoint.port.to_string()),
-            ('%', Some('r')) => out.push_str(&endpoint.user),
+            ('%', Some('r')) => {
+                plain("user", &endpoint.user)?;
+                out.push_str(&endpoint.user);
+            }
             ('%', Some('%') | None) => out.push('%'),
             ('%', Some(other)) => out.extend(['%', other]),
             (c, _) => out.push(c),
         }
     }
-    out
+    Ok(out)
 }
 
 #[cfg(test)]
@@ -98,6 +113,16 @@ mod tests {
     #[test]
     fn expands_as_ssh_config_does() {
         let endpoint = Endpoint::new("n", "db.lab", 2222, "root");
-        assert_eq!(expand("nc %h %p # %r 100%% %x %", &endpoint), "nc db.lab 2222 # root 100% %x %");
+        let line = expand("nc %h %p # %r 100%% %x %", &endpoint).unwrap();
+        assert_eq!(line, "nc db.lab 2222 # root 100% %x %");
+    }
+
+    #[test]
+    fn a_name_cannot_become_a_command() {
+        for (host, user) in [("x;touch y", "root"), ("$(id)", "root"), ("-oX", "root"), ("db", "r`id`"), ("db", "a b")] {
+            let error = expand("nc %h %p %r", &Endpoint::new("n", host, 22, user)).unwrap_err();
+            assert!(error.message().contains("cannot stand in the proxy command"), "{error}");
+        }
+        assert!(expand("nc gate 22", &Endpoint::new("n", "odd;name", 22, "root")).is_ok());
     }
 }
