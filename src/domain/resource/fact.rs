@@ -7,13 +7,16 @@ use std::collections::{BTreeMap, BTreeSet};
 pub enum Fact {
     /// What is at a path: kind, mode, owner, size, SHA-256 of a regular file, target of a link.
     Path(String),
-    /// The content of a regular file of at most 1 MiB; not read when its SHA-256 is this already.
+    /// The content of a regular file of at most 1 MiB. With `unless` it is wanted for a diff alone: it is read only where
+    /// diffs are shown, and not when its SHA-256 is this already.
     Content {
         path: String,
         unless: Option<String>,
     },
-    /// The installed version of a package, and the newest one on offer.
+    /// The installed version of a package, and for one that is not installed the newest version on offer.
     Package(String),
+    /// The newest version on offer, installed or not.
+    Offer(String),
     /// A systemd unit: `nginx.service`.
     Unit(String),
     User(String),
@@ -36,6 +39,8 @@ pub struct Known {
     pub contents: BTreeMap<String, Option<Vec<u8>>>,
     /// Installed version; `None`: not installed.
     pub packages: BTreeMap<String, Option<String>>,
+    /// The newest version on offer, of packages that are not installed and of those asked for; `None`: no such package.
+    pub offers: BTreeMap<String, Option<String>>,
     pub units: BTreeMap<String, UnitState>,
     pub users: BTreeMap<String, Option<UserState>>,
     /// Members; `None`: no such group.

@@ -27,6 +27,11 @@ pub trait Resource: Debug + Send + Sync {
 
     /// Compares what is with what should be. Pure.
     fn decide(&self, known: &Known) -> Result<Verdict>;
+
+    /// What its `Test` and `Output` facts look at: they are read again when one of these was touched.
+    fn looks_at(&self) -> Vec<Touch> {
+        vec![Touch::Everything]
+    }
 }
 
 /// What comes of comparing.
@@ -49,11 +54,17 @@ pub struct Change {
     pub diff: Option<Diff>,
     /// POSIX shell, run as root with `set -eu` in a subshell of its own, given on stdin: secrets may stand in it, and are
     /// never in a process list. It replaces a file whole or not at all.
+    ///
+    /// Where it knows better than the tools what went wrong, it says so on stderr before it fails: a line `opsrun: …` is the
+    /// error's message, each line `opsrun-hint: …` a hint; the other lines are its stderr.
     pub script: String,
     /// Content too large for a script, carried over before it: the file `$UPLOAD_<number>` of this resource.
     pub uploads: Vec<Arc<[u8]>>,
     /// What may be different afterwards: facts of these are read again before they are used.
     pub touches: Vec<Touch>,
+    /// What is certain to be so afterwards: of touched facts, those in here need not be read again, and a check goes on with
+    /// them: a file in a directory that is still to be made is no unknown.
+    pub leaves: Known,
     /// It only waits or looks: nothing is counted as changed.
     pub passive: bool,
     pub timeout: Option<Duration>,
