@@ -12,6 +12,7 @@ pub mod job;
 pub mod node;
 pub mod pattern;
 pub mod resource;
+pub mod role;
 pub mod runs;
 pub mod template;
 pub mod yaml_edit;

@@ -1,5 +1,7 @@
 //! The standard library in the binary: every `stdlib/*.rhai` of the repository.
 
+use crate::domain::role;
+
 /// Name and text of each module. A test holds this list to the folder.
 const MODULES: &[(&str, &str)] = &[
     ("cassandra", include_str!("../../stdlib/cassandra.rhai")),
@@ -11,9 +13,9 @@ const MODULES: &[(&str, &str)] = &[
     ("stress", include_str!("../../stdlib/stress.rhai")),
 ];
 
-/// The text of `std/name`.
+/// The text of `std/name`; modules of roles are `std/roles/<role>/name`.
 pub fn text(name: &str) -> Option<&'static str> {
-    MODULES.iter().find(|(n, _)| *n == name).map(|(_, text)| *text)
+    MODULES.iter().find(|(n, _)| *n == name).map(|(_, text)| *text).or_else(|| role::embedded_module(name))
 }
 
 /// All names, without `std/`.

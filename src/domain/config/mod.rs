@@ -8,7 +8,7 @@ mod reader;
 mod schema;
 #[cfg(test)]
 mod tests;
-mod tree;
+pub mod tree;
 
 pub use merge::FLAT;
 pub use tree::{Place, Source};
@@ -38,7 +38,7 @@ impl ProviderKind {
 }
 
 /// Nodes that are alike.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Group {
     #[serde(skip)]
     pub name: String,
@@ -49,6 +49,12 @@ pub struct Group {
     /// Whom to log in as; the provider's own choice when none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
+    /// What `opsrun deploy` makes of these nodes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub roles: Vec<String>,
+    /// Variables of its roles, before those of all groups.
+    #[serde(default, skip_serializing_if = "serde_json::Map::is_empty")]
+    pub vars: serde_json::Map<String, serde_json::Value>,
     /// What only the provider understands: `instance_type`, `ami`, `state`.
     #[serde(flatten)]
     pub options: serde_json::Map<String, serde_json::Value>,

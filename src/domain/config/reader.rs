@@ -9,7 +9,7 @@ use crate::base::suggest;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-const GROUP: [&str; 6] = ["count", "hosts", "user", "instance_type", "ami", "state"];
+const GROUP: [&str; 8] = ["count", "hosts", "user", "roles", "vars", "instance_type", "ami", "state"];
 /// More nodes than this is a slip of the finger.
 const MAX_COUNT: i64 = 10_000;
 
@@ -125,8 +125,7 @@ impl<'a> Reader<'a> {
         let name = &entry.key;
         self.remember(format!("groups.{name}"), entry);
         let keys = entry.value.map().unwrap_or_default();
-        let mut group =
-            Group { name: name.clone(), count: 0, hosts: Vec::new(), user: None, options: serde_json::Map::default() };
+        let mut group = Group { name: name.clone(), ..Group::default() };
         let mut count = None;
         for key in keys.iter().filter(|e| !matches!(e.value.data, Data::Null)) {
             let label = self.remember(format!("groups.{name}.{}", key.key), key);
@@ -134,6 +133,13 @@ impl<'a> Reader<'a> {
                 "count" => count = Some((count_of(key, &label)?, label, key)),
                 "hosts" => group.hosts = hosts_of(key, &label)?,
                 "user" => group.user = Some(self.text(key, &label)?),
+                "roles" => group.roles = roles_of(key, &label)?,
+                "vars" => {
+                    group.vars = free_map(key, &label)?;
+                    for var in key.value.map().unwrap_or_default() {
+                        self.remember(format!("groups.{name}.vars.{}", var.key), var);
+                    }
+                }
                 "state" => {
                     let state = choice(key, &label, &[("running", "running"), ("stopped", "stopped")])?;
                     group.options.insert(key.key.clone(), state.into());
@@ -237,6 +243,22 @@ fn hosts_of(entry: &Entry, name: &str) -> Result<Vec<String>> {
         _ => Err(Error::config(format!("`{name}` {expected}, but holds {}", node.describe())).at(node.place.location())),
     };
     items.iter().map(host).collect()
+}
+
+/// Whether there are such roles is known when they are deployed.
+fn roles_of(entry: &Entry, name: &str) -> Result<Vec<String>> {
+    let expected = "must be a list of roles, like [base, nginx]";
+    let Data::List(items) = &entry.value.data else { return Err(wrong(entry, name, expected)) };
+    let mut roles: Vec<String> = Vec::new();
+    for item in items {
+        let complain = |why: String| Err(Error::config(format!("`{name}` {why}")).at(item.place.location()));
+        match &item.data {
+            Data::Text(role) if roles.contains(role) => return complain(format!("lists {role} twice")),
+            Data::Text(role) => roles.push(role.clone()),
+            _ => return complain(format!("{expected}, but holds {}", item.describe())),
+        }
+    }
+    Ok(roles)
 }
 
 fn check_group_name(entry: &Entry) -> Result<()> {

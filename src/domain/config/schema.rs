@@ -71,6 +71,9 @@ pub fn read(tree: &Node, home: Option<&Path>) -> Result<Config> {
         secrets,
         places: BTreeMap::new(),
     };
+    for var in get(top, "vars").and_then(|e| e.value.map()).unwrap_or_default() {
+        reader.remember(format!("vars.{}", var.key), var);
+    }
     config.places = reader.into_places();
     check_hosts(&config)?;
     check_keys(&config)?;

@@ -292,3 +292,20 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn groups_have_roles_and_variables() {
+    let text = "provider: local\nvars: { port: 80 }\ngroups:\n  server: { count: 1, roles: [base, web], vars: { port: 81 } }\n";
+    let config = merged(&[("a.yml", text)]);
+    assert_eq!(config.groups[0].roles, ["base", "web"]);
+    assert_eq!(config.groups[0].vars["port"], 81);
+    assert_eq!(config.place("groups.server.vars.port").unwrap().to_string(), "a.yml:4:57");
+    assert_eq!(config.place("vars.port").unwrap().to_string(), "a.yml:2:15");
+    let back: Config = serde_json::from_value(config.to_json()).unwrap();
+    assert_eq!(back.groups, config.groups);
+    let says = |group: &str| refused(&[("a.yml", &format!("provider: local\ngroups: {{ server: {{ count: 1, {group} }} }}"))]);
+    assert!(says("roles: web").starts_with("`groups.server.roles` must be a list of roles, like [base, nginx], not the text"));
+    assert!(says("roles: [a, a]").starts_with("`groups.server.roles` lists a twice\nat a.yml:2:"));
+    assert!(says("vars: 3").starts_with("`groups.server.vars` must be a map, not 3"));
+    assert!(says("role: [a]").contains("Did you mean \"roles\"?"));
+}

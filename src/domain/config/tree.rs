@@ -86,6 +86,8 @@ pub enum Data {
     Int(i64),
     Float(f64),
     Text(String),
+    /// `!required`: to be given elsewhere, with what it is for.
+    Required(String),
     List(Vec<Node>),
     Map(Vec<Entry>),
 }
@@ -108,7 +110,7 @@ impl PartialEq for Node {
             (Data::Bool(a), Data::Bool(b)) => a == b,
             (Data::Int(a), Data::Int(b)) => a == b,
             (Data::Float(a), Data::Float(b)) => a.to_bits() == b.to_bits(),
-            (Data::Text(a), Data::Text(b)) => a == b,
+            (Data::Text(a), Data::Text(b)) | (Data::Required(a), Data::Required(b)) => a == b,
             (Data::List(a), Data::List(b)) => a == b,
             (Data::Map(a), Data::Map(b)) => {
                 a.len() == b.len() && a.iter().all(|e| b.iter().any(|o| o.key == e.key && o.value == e.value))
@@ -128,6 +130,7 @@ impl Node {
         const SHOWN: usize = 60;
         match &self.data {
             Data::Null => "nothing".to_owned(),
+            Data::Required(_) => "!required".to_owned(),
             Data::Bool(_) | Data::Int(_) | Data::Float(_) => self.raw.clone(),
             Data::Text(text) if text.chars().count() > SHOWN => {
                 format!("the text \"{}…\"", text.chars().take(SHOWN).collect::<String>().escape_debug())
@@ -141,7 +144,7 @@ impl Node {
     pub fn to_json(&self) -> serde_json::Value {
         use serde_json::Value;
         match &self.data {
-            Data::Null => Value::Null,
+            Data::Null | Data::Required(_) => Value::Null,
             Data::Bool(b) => Value::Bool(*b),
             Data::Int(i) => (*i).into(),
             Data::Float(f) => serde_json::Number::from_f64(*f).map_or_else(|| Value::String(self.raw.clone()), Value::Number),
@@ -225,6 +228,10 @@ impl Builder<'_> {
             }
             Event::Scalar(text, style, anchor, tag) => {
                 let raw = text.clone().into_owned();
+                if tag.as_ref().is_some_and(|t| t.handle == "!" && t.suffix == "required") {
+                    let what = if raw == "~" { String::new() } else { raw.clone() };
+                    return self.complete(anchor, Node { data: Data::Required(what), raw, place });
+                }
                 let Some(scalar) = Scalar::parse_from_cow_and_metadata(text, style, tag.as_ref()) else {
                     return Err(Error::config(format!("\"{raw}\" does not fit its tag")).at(place.location()));
                 };
