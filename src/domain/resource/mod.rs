@@ -4,9 +4,13 @@
 //! one round trip a node; `decide` compares, and touches nothing; what is to be changed is a piece of shell, run in order
 //! with the others in as few round trips as their dependencies allow (`converge`).
 
+mod converge;
 mod fact;
+mod ledger;
 
+pub use converge::{NodeReport, Scope, converge};
 pub use fact::{Fact, Known, PathKind, PathState, UnitState, UserState};
+pub use ledger::{Ledger, Ticket};
 
 use crate::base::error::{Error, Location, Result};
 use serde::Serialize;
