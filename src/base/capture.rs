@@ -129,19 +129,7 @@ impl Kept {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::event::Listener;
-    use std::sync::Mutex;
-
-    #[derive(Clone, Default)]
-    struct Lines(Arc<Mutex<Vec<String>>>);
-
-    impl Listener for Lines {
-        fn event(&self, event: Event) {
-            if let Event::Line { text, .. } = event {
-                self.0.lock().unwrap().push(text);
-            }
-        }
-    }
+    use crate::base::event::Lines;
 
     #[test]
     fn lines_are_whole_and_bytes_exact() {
@@ -152,7 +140,7 @@ mod tests {
         }
         let output = capture.finish(Exit::Code(0), Duration::ZERO);
         assert_eq!(output.stdout, b"one\ntwo\r\nthr\xffee");
-        assert_eq!(*lines.0.lock().unwrap(), ["one", "two", "thr\u{fffd}ee"]);
+        assert_eq!(lines.texts(), ["one", "two", "thr\u{fffd}ee"]);
     }
 
     #[test]
@@ -168,7 +156,7 @@ mod tests {
         assert_eq!(output.stderr, b"012345FGHIJ");
         assert_eq!(output.stdout.len(), 11);
         assert_eq!(output.dropped, 9 + endless.len() as u64 - 11);
-        let lines = lines.0.lock().unwrap();
+        let lines = lines.texts();
         assert_eq!(lines[..lines.len() - 1].concat(), endless);
     }
 

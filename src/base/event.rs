@@ -140,3 +140,28 @@ impl Cx {
         Self::new(Cancel::new(), Events::none())
     }
 }
+
+/// For tests: keeps the lines that commands print, as (node, text).
+#[cfg(test)]
+#[derive(Clone, Default)]
+pub struct Lines(Arc<std::sync::Mutex<Vec<(String, String)>>>);
+
+#[cfg(test)]
+impl Lines {
+    pub fn texts(&self) -> Vec<String> {
+        self.0.lock().unwrap().iter().map(|(_, text)| text.clone()).collect()
+    }
+
+    pub fn nodes(&self) -> Vec<String> {
+        self.0.lock().unwrap().iter().map(|(node, _)| node.clone()).collect()
+    }
+}
+
+#[cfg(test)]
+impl Listener for Lines {
+    fn event(&self, event: Event) {
+        if let Event::Line { node, text, .. } = event {
+            self.0.lock().unwrap().push((node.to_string(), text));
+        }
+    }
+}

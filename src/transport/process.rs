@@ -203,20 +203,7 @@ mod tests {
     use super::*;
     use crate::base::cancel::Cancel;
     use crate::base::error::Kind;
-    use crate::base::event::{Event, Events, Listener};
-    use std::sync::Arc;
-
-    #[derive(Clone, Default)]
-    struct Lines(Arc<Mutex<Vec<String>>>);
-
-    impl Listener for Lines {
-        fn event(&self, event: Event) {
-            if let Event::Line { node, text, .. } = event {
-                assert!(node.is_empty());
-                self.0.lock().unwrap().push(text);
-            }
-        }
-    }
+    use crate::base::event::{Events, Lines};
 
     fn alive(word: &str) -> bool {
         let listed = std::process::Command::new("ps").args(["-eo", "args"]).output().unwrap();
@@ -229,9 +216,10 @@ mod tests {
         let cx = Cx::new(Cancel::new(), Events::new(lines.clone()));
         let output = run(&Command::new("echo one; printf two; echo err >&2; exit 4"), true, &cx).await.unwrap();
         assert_eq!((output.exit, &output.stdout[..], &output.stderr[..]), (Exit::Code(4), &b"one\ntwo"[..], &b"err\n"[..]));
-        let mut heard = lines.0.lock().unwrap().clone();
+        let mut heard = lines.texts();
         heard.sort();
         assert_eq!(heard, ["err", "one", "two"]);
+        assert!(lines.nodes().iter().all(String::is_empty), "it is this machine that prints");
         let output = run(&Command::new("kill -9 $$"), false, &cx).await.unwrap();
         assert_eq!(output.exit, Exit::Signal("KILL".to_owned()));
         let input: Vec<u8> = (0..=255).cycle().take(5_000_000).collect();
