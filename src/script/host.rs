@@ -11,6 +11,8 @@ use crate::base::event::Cx;
 use crate::base::project::Project;
 use crate::base::secret::Secret;
 use crate::domain::fleet::Fleet;
+use crate::domain::resource::Ledger;
+use crate::domain::role::Role;
 use crate::transport::ssh::Client;
 use rhai::{AST, Dynamic, Engine, EvalContext, NativeCallContext};
 use std::cell::RefCell;
@@ -44,6 +46,21 @@ pub struct Host {
     /// When to stop, and whom to tell.
     pub cx: Cx,
     shared: Arc<Shared>,
+    acting: Option<Arc<Acting>>,
+}
+
+/// The role on whose behalf functions are called.
+#[derive(Debug)]
+pub struct Acting {
+    pub role: Role,
+    /// Where what it wants of nodes is queued.
+    pub ledger: Arc<Ledger>,
+    /// The functions of its `main.rhai` that `notify` may name.
+    pub handlers: Vec<String>,
+    /// What its templates see beside `node`: its variables and `groups`.
+    pub vars: serde_json::Value,
+    /// What its templates see as `facts`, by the name of the node.
+    pub facts: HashMap<String, serde_json::Value>,
 }
 
 /// What all parts of one run share.
@@ -97,7 +114,7 @@ impl Host {
             compiled: Mutex::default(),
             state: Mutex::default(),
         };
-        Arc::new(Self { cx, shared: Arc::new(shared) })
+        Arc::new(Self { cx, shared: Arc::new(shared), acting: None })
     }
 
     /// The host of the script that calls this native function.
@@ -122,7 +139,24 @@ impl Host {
     /// The same run with another stop signal: for tasks and `defer` blocks.
     #[must_use]
     pub fn with_cancel(&self, cancel: Cancel) -> Arc<Self> {
-        Arc::new(Self { cx: Cx::new(cancel, self.cx.events.clone()), shared: self.shared.clone() })
+        let cx = Cx::new(cancel, self.cx.events.clone());
+        Arc::new(Self { cx, shared: self.shared.clone(), acting: self.acting.clone() })
+    }
+
+    /// The same run on behalf of a role.
+    #[must_use]
+    pub fn in_role(&self, acting: Arc<Acting>) -> Arc<Self> {
+        Arc::new(Self { acting: Some(acting), ..self.clone() })
+    }
+
+    /// The role on whose behalf functions are called; none in a plain script.
+    pub fn acting(&self) -> Option<&Acting> {
+        self.acting.as_deref()
+    }
+
+    /// Where what is wanted of nodes is queued; none in a plain script, which acts at once.
+    pub fn ledger(&self) -> Option<&Arc<Ledger>> {
+        self.acting().map(|a| &a.ledger)
     }
 
     pub fn project(&self) -> &Project {

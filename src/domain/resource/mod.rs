@@ -6,6 +6,7 @@
 
 mod converge;
 mod fact;
+pub mod kinds;
 mod ledger;
 
 pub use converge::{NodeReport, Scope, converge};
