@@ -13,6 +13,24 @@ impl From<Error> for Box<EvalAltResult> {
     }
 }
 
+/// Rhai says where a call stands when it fails, but not of a call into one of our modules (`file::read`): those say it themselves.
+pub trait Placed<T> {
+    /// Returns this result, its failure being that of the call under way.
+    fn here(self, context: &NativeCallContext) -> ScriptResult<T>;
+}
+
+impl<T, E: Into<Box<EvalAltResult>>> Placed<T> for std::result::Result<T, E> {
+    fn here(self, context: &NativeCallContext) -> ScriptResult<T> {
+        self.map_err(|e| {
+            let mut error = e.into();
+            if error.position().is_none() {
+                error.set_position(context.call_position());
+            }
+            error
+        })
+    }
+}
+
 /// A value for a script. Numbers too large for a script's integers become floats.
 pub fn from_json(value: &serde_json::Value) -> Dynamic {
     use serde_json::Value;

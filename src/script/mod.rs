@@ -21,7 +21,7 @@ pub mod stdlib;
 pub mod syntax;
 mod wording;
 
-pub use convert::ScriptResult;
+pub use convert::{Placed, ScriptResult};
 pub use host::{Host, HostSettings};
 pub use options::Options;
 

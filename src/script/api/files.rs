@@ -3,7 +3,7 @@
 use crate::base::error::Error;
 use crate::domain::{download, files};
 use crate::script::options::{shown, text};
-use crate::script::{Host, Options, ScriptResult};
+use crate::script::{Host, Options, Placed, ScriptResult};
 use rhai::plugin::{Dynamic, NativeCallContext, export_module};
 use rhai::{Array, Map};
 use std::path::Path;
@@ -52,7 +52,7 @@ pub mod module {
     /// ```
     #[rhai_fn(return_raw)]
     pub fn read(context: NativeCallContext, path: &str) -> ScriptResult<String> {
-        Ok(files::read(&Host::of(&context).path(path))?)
+        files::read(&Host::of(&context).path(path)).here(&context)
     }
 
     /// Writes a file whole: whoever reads it meanwhile sees the old text or the new one. Missing folders are made.
@@ -66,12 +66,12 @@ pub mod module {
     /// ```
     #[rhai_fn(name = "write", return_raw)]
     pub fn write(context: NativeCallContext, path: &str, content: Dynamic, options: Map) -> ScriptResult<()> {
-        write_file(&context, path, &content, options)
+        write_file(&context, path, &content, options).here(&context)
     }
 
     #[rhai_fn(name = "write", return_raw)]
     pub fn write_plain(context: NativeCallContext, path: &str, content: Dynamic) -> ScriptResult<()> {
-        write_file(&context, path, &content, Map::new())
+        write_file(&context, path, &content, Map::new()).here(&context)
     }
 
     /// Adds text to the end of a file, which is made when it is missing.
@@ -82,8 +82,8 @@ pub mod module {
     /// ```
     #[rhai_fn(return_raw)]
     pub fn append(context: NativeCallContext, path: &str, content: Dynamic) -> ScriptResult<()> {
-        let (bytes, _) = super::content("file::append", &content)?;
-        Ok(files::append(&Host::of(&context).path(path), &bytes)?)
+        let (bytes, _) = super::content("file::append", &content).here(&context)?;
+        files::append(&Host::of(&context).path(path), &bytes).here(&context)
     }
 
     /// Whether there is a file or folder (or anything else) at this path.
@@ -120,7 +120,7 @@ pub mod module {
     /// ```
     #[rhai_fn(return_raw)]
     pub fn list(context: NativeCallContext, pattern: &str) -> ScriptResult<Array> {
-        let found = files::list(&Host::of(&context).project().root, pattern)?;
+        let found = files::list(&Host::of(&context).project().root, pattern).here(&context)?;
         Ok(found.into_iter().map(Into::into).collect())
     }
 
@@ -133,8 +133,7 @@ pub mod module {
     #[rhai_fn(return_raw)]
     pub fn mkdir(context: NativeCallContext, path: &str) -> ScriptResult<()> {
         let path = Host::of(&context).path(path);
-        std::fs::create_dir_all(&path).map_err(|e| Error::io("create", &path, &e))?;
-        Ok(())
+        std::fs::create_dir_all(&path).map_err(|e| Error::io("create", &path, &e)).here(&context)
     }
 
     /// Removes a file, or a folder with all in it; returns whether there was one.
@@ -150,7 +149,7 @@ pub mod module {
     #[rhai_fn(return_raw)]
     pub fn remove(context: NativeCallContext, path: &str) -> ScriptResult<bool> {
         let host = Host::of(&context);
-        Ok(files::remove(&host.path(path), host.project())?)
+        files::remove(&host.path(path), host.project()).here(&context)
     }
 
     /// Copies a file (to a path, or into a folder that exists), or a folder with all in it; modes are kept.
@@ -164,7 +163,7 @@ pub mod module {
     #[rhai_fn(return_raw)]
     pub fn copy(context: NativeCallContext, from: &str, to: &str) -> ScriptResult<()> {
         let host = Host::of(&context);
-        Ok(files::copy(&host.path(from), &host.path(to))?)
+        files::copy(&host.path(from), &host.path(to)).here(&context)
     }
 
     /// Makes an empty folder that is removed at the end of the run, and returns its path.
@@ -180,8 +179,9 @@ pub mod module {
         let dir = tempfile::Builder::new()
             .prefix("opsrun-")
             .tempdir()
-            .map_err(|e| Error::io("create a folder in", std::env::temp_dir(), &e))?;
-        let path = as_text(dir.path())?;
+            .map_err(|e| Error::io("create a folder in", std::env::temp_dir(), &e))
+            .here(&context)?;
+        let path = as_text(dir.path()).here(&context)?;
         Host::of(&context).state().temp_dirs.push(dir);
         Ok(path)
     }
@@ -195,7 +195,7 @@ pub mod module {
     /// ```
     #[rhai_fn(return_raw)]
     pub fn sha256(context: NativeCallContext, path: &str) -> ScriptResult<String> {
-        Ok(download::sha256(&Host::of(&context).path(path))?)
+        download::sha256(&Host::of(&context).path(path)).here(&context)
     }
 
     /// The size of a file in bytes.
@@ -208,7 +208,7 @@ pub mod module {
     #[rhai_fn(return_raw)]
     pub fn size(context: NativeCallContext, path: &str) -> ScriptResult<i64> {
         let path = Host::of(&context).path(path);
-        let meta = std::fs::metadata(&path).map_err(|e| Error::io("read", &path, &e))?;
+        let meta = std::fs::metadata(&path).map_err(|e| Error::io("read", &path, &e)).here(&context)?;
         Ok(i64::try_from(meta.len()).unwrap_or(i64::MAX))
     }
 
@@ -221,7 +221,8 @@ pub mod module {
     #[rhai_fn(return_raw)]
     pub fn absolute(context: NativeCallContext, path: &str) -> ScriptResult<String> {
         let path = Host::of(&context).path(path);
-        as_text(&std::path::absolute(&path).map_err(|e| Error::io("find", &path, &e))?)
+        let absolute = std::path::absolute(&path).map_err(|e| Error::io("find", &path, &e)).here(&context)?;
+        as_text(&absolute).here(&context)
     }
 
     /// The last part of a path.

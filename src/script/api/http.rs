@@ -5,7 +5,7 @@ use crate::domain::download::{self as fetching, Expected};
 use crate::domain::http::{self as web, Body, Login, Request, Response};
 use crate::script::convert::{from_json, to_json};
 use crate::script::options::{shown, text};
-use crate::script::{Host, Options, ScriptResult};
+use crate::script::{Host, Options, Placed, ScriptResult};
 use reqwest::Method;
 use rhai::Map;
 use rhai::plugin::{Dynamic, NativeCallContext, export_module};
@@ -101,12 +101,12 @@ pub mod module {
     /// ```
     #[rhai_fn(name = "get", return_raw)]
     pub fn get(context: NativeCallContext, url: &str, options: Map) -> ScriptResult<Map> {
-        send(&context, &Method::GET, url, options)
+        send(&context, &Method::GET, url, options).here(&context)
     }
 
     #[rhai_fn(name = "get", return_raw)]
     pub fn get_plain(context: NativeCallContext, url: &str) -> ScriptResult<Map> {
-        send(&context, &Method::GET, url, Map::new())
+        send(&context, &Method::GET, url, Map::new()).here(&context)
     }
 
     /// Sends something to a web server (POST). Options: those of `http::get`, and one of `json` (any value), `form` #{}, `body` (text).
@@ -117,12 +117,12 @@ pub mod module {
     /// ```
     #[rhai_fn(name = "post", return_raw)]
     pub fn post(context: NativeCallContext, url: &str, options: Map) -> ScriptResult<Map> {
-        send(&context, &Method::POST, url, options)
+        send(&context, &Method::POST, url, options).here(&context)
     }
 
     #[rhai_fn(name = "post", return_raw)]
     pub fn post_plain(context: NativeCallContext, url: &str) -> ScriptResult<Map> {
-        send(&context, &Method::POST, url, Map::new())
+        send(&context, &Method::POST, url, Map::new()).here(&context)
     }
 
     /// Puts something onto a web server (PUT). Options: those of `http::post`.
@@ -133,12 +133,12 @@ pub mod module {
     /// ```
     #[rhai_fn(name = "put", return_raw)]
     pub fn put(context: NativeCallContext, url: &str, options: Map) -> ScriptResult<Map> {
-        send(&context, &Method::PUT, url, options)
+        send(&context, &Method::PUT, url, options).here(&context)
     }
 
     #[rhai_fn(name = "put", return_raw)]
     pub fn put_plain(context: NativeCallContext, url: &str) -> ScriptResult<Map> {
-        send(&context, &Method::PUT, url, Map::new())
+        send(&context, &Method::PUT, url, Map::new()).here(&context)
     }
 
     /// Deletes something on a web server (DELETE). Options: those of `http::post`.
@@ -149,12 +149,12 @@ pub mod module {
     /// ```
     #[rhai_fn(name = "delete", return_raw)]
     pub fn delete(context: NativeCallContext, url: &str, options: Map) -> ScriptResult<Map> {
-        send(&context, &Method::DELETE, url, options)
+        send(&context, &Method::DELETE, url, options).here(&context)
     }
 
     #[rhai_fn(name = "delete", return_raw)]
     pub fn delete_plain(context: NativeCallContext, url: &str) -> ScriptResult<Map> {
-        send(&context, &Method::DELETE, url, Map::new())
+        send(&context, &Method::DELETE, url, Map::new()).here(&context)
     }
 }
 

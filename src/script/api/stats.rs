@@ -5,7 +5,7 @@ use crate::domain::compare as comparing;
 use crate::domain::hdr::{self, Selection};
 use crate::script::convert::{from_json, to_json};
 use crate::script::options::shown;
-use crate::script::{Host, Options, ScriptResult};
+use crate::script::{Host, Options, Placed, ScriptResult};
 use rhai::Map;
 use rhai::plugin::{Dynamic, NativeCallContext, export_module};
 use std::path::PathBuf;
@@ -52,12 +52,12 @@ pub mod module {
     /// ```
     #[rhai_fn(name = "summary", return_raw)]
     pub fn summary(context: NativeCallContext, files: Dynamic, options: Map) -> ScriptResult<Map> {
-        summarise(&context, &files, options)
+        summarise(&context, &files, options).here(&context)
     }
 
     #[rhai_fn(name = "summary", return_raw)]
     pub fn summary_plain(context: NativeCallContext, files: Dynamic) -> ScriptResult<Map> {
-        summarise(&context, &files, Map::new())
+        summarise(&context, &files, Map::new()).here(&context)
     }
 }
 
