@@ -14,28 +14,36 @@ pub fn render(error: &Error, style: Style) -> String {
     let title = if details.kind == Kind::Cancelled { style.yellow("stopped:") } else { style.red("error:") };
     let node = details.node.as_ref().map(|n| format!("{n}: ")).unwrap_or_default();
     let _ = writeln!(out, "{title} {node}{}", style.bold(&indent_rest(&details.message, 7)));
-    facts(&mut out, details, None, style, "  ");
-    for (way, nodes) in ways(&details.failed).into_iter().take(WAYS_SHOWN) {
-        let _ = writeln!(out, "  {} {}", style.cyan(&format!("{}:", nodes.join(", "))), way.message);
-        facts(&mut out, way, details.command.as_deref(), style, "    ");
-        for hint in way.hints.iter().filter(|h| !details.hints.contains(h)) {
-            let _ = writeln!(out, "    {} {hint}", style.green("hint:"));
-        }
-    }
-    let more = ways(&details.failed).len().saturating_sub(WAYS_SHOWN);
-    if more > 0 {
-        let _ = writeln!(out, "  … and {more} more kinds of failure");
-    }
-    for context in &details.context {
-        let _ = writeln!(out, "  {} {context}", style.dim("while"));
-    }
-    for (depth, place) in details.places.iter().enumerate() {
-        location(&mut out, place, depth, style);
-    }
-    for hint in &details.hints {
-        let _ = writeln!(out, "{} {}", style.green("hint:"), indent_rest(hint, 6));
-    }
+    body(&mut out, details, None, style, "  ");
+    hints(&mut out, &details.hints, style, "");
     out
+}
+
+/// All that is known beyond the message, but for what the error above, which sums up this one and others, says already.
+fn body(out: &mut String, details: &Details, above: Option<&Details>, style: Style, indent: &str) {
+    facts(out, details, above.and_then(|a| a.command.as_deref()), style, indent);
+    let ways = ways(details, style, &format!("{indent}  "));
+    for (way, body, nodes) in ways.iter().take(WAYS_SHOWN) {
+        let message = indent_rest(&way.message, indent.len() + 2);
+        let _ = writeln!(out, "{indent}{} {message}", style.cyan(&format!("{}:", nodes.join(", "))));
+        out.push_str(body);
+    }
+    let more = ways.len().saturating_sub(WAYS_SHOWN);
+    if more > 0 {
+        let _ = writeln!(out, "{indent}… and {more} more kinds of failure");
+    }
+    for context in details.context.iter().filter(|c| above.is_none_or(|a| !a.context.contains(c))) {
+        let _ = writeln!(out, "{indent}{} {context}", style.dim("while"));
+    }
+    for (depth, place) in details.places.iter().filter(|p| above.is_none_or(|a| !a.places.contains(p))).enumerate() {
+        location(out, place, depth, style, indent);
+    }
+}
+
+fn hints(out: &mut String, hints: &[String], style: Style, indent: &str) {
+    for hint in hints {
+        let _ = writeln!(out, "{indent}{} {}", style.green("hint:"), indent_rest(hint, indent.len() + 6));
+    }
 }
 
 /// The failed command, unless it is the one named already, and the tail of its stderr.
@@ -51,31 +59,33 @@ fn facts(out: &mut String, details: &Details, named: Option<&str>, style: Style,
 }
 
 /// The place with its line of source and a caret; deeper places (callers) only by name and line of source.
-fn location(out: &mut String, place: &Location, depth: usize, style: Style) {
+fn location(out: &mut String, place: &Location, depth: usize, style: Style, indent: &str) {
     let arrow = if depth == 0 { "-->" } else { "called from" };
-    let _ = writeln!(out, "  {} {place}", style.cyan(arrow));
+    let _ = writeln!(out, "{indent}{} {place}", style.cyan(arrow));
     let Some(source) = &place.source else { return };
     let number = place.line.to_string();
-    let _ = writeln!(out, "  {} {source}", style.cyan(&format!("{number} |")));
+    let _ = writeln!(out, "{indent}{} {source}", style.cyan(&format!("{number} |")));
     if depth == 0 && place.column > 0 {
         // Tabs are kept, so that the caret stands under its character whatever the tab width.
         let pad: String = source.chars().take(place.column - 1).map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
-        let _ = writeln!(out, "  {} {pad}{}", style.cyan(&format!("{} |", " ".repeat(number.len()))), style.red("^"));
+        let _ = writeln!(out, "{indent}{} {pad}{}", style.cyan(&format!("{} |", " ".repeat(number.len()))), style.red("^"));
     }
 }
 
-/// The different ways in which nodes failed, each with its nodes, in the order of their first node.
-fn ways(failed: &[Error]) -> Vec<(&Details, Vec<String>)> {
-    let mut ways: Vec<(&Details, Vec<String>)> = Vec::new();
-    for error in failed {
-        let details = error.details();
-        let node = details.node.clone().unwrap_or_else(|| "?".to_owned());
-        match ways
-            .iter_mut()
-            .find(|(d, _)| d.message == details.message && d.stderr == details.stderr && d.command == details.command)
-        {
-            Some((_, nodes)) => nodes.push(node),
-            None => ways.push((details, vec![node])),
+/// The different ways in which nodes (or parallel calls) failed, each as it is shown, with its nodes, in the order of their
+/// first node.
+fn ways<'a>(details: &'a Details, style: Style, indent: &str) -> Vec<(&'a Details, String, Vec<String>)> {
+    let mut ways: Vec<(&Details, String, Vec<String>)> = Vec::new();
+    for error in &details.failed {
+        let failure = error.details();
+        let mut shown = String::new();
+        body(&mut shown, failure, Some(details), style, indent);
+        let new: Vec<String> = failure.hints.iter().filter(|h| !details.hints.contains(h)).cloned().collect();
+        hints(&mut shown, &new, style, indent);
+        let node = failure.node.clone().unwrap_or_else(|| "?".to_owned());
+        match ways.iter_mut().find(|(other, body, _)| other.message == failure.message && *body == shown) {
+            Some((.., nodes)) => nodes.push(node),
+            None => ways.push((failure, shown, vec![node])),
         }
     }
     ways
@@ -105,6 +115,42 @@ mod tests {
         assert_eq!(
             render(&error, Style::plain()),
             "error: 2 of 3 nodes failed\n  server-0, server-2: command failed with exit code 3\n    | no such table\n  while starting the cluster\n  --> a.rhai:4:3\n  4 | \tn.sh(\"x\");\n    | \t ^\n  called from b.rhai:9\nhint: Look at the log.\n"
+        );
+    }
+
+    #[test]
+    fn failures_within_failures_are_told_whole() {
+        let place = |line: usize| Location { file: "a.rhai".into(), line, column: 1, source: Some(format!("line {line}")) };
+        let of = |command: &str, nodes: [&str; 2]| {
+            let on = |node: &str| Error::new(Kind::Command, "command failed with exit code 3").on_node(node);
+            let mut sum = Error::new(Kind::Command, "2 of 2 nodes failed").with_failed(nodes.map(on).to_vec()).at(place(2));
+            sum.details_mut().command = Some(command.to_owned());
+            sum
+        };
+        let failed = vec![
+            of("false", ["a-0", "a-1"]).on_node("a"),
+            Error::new(Kind::Thrown, "other").context("looking").hint("Look again.").at(place(3)).on_node("b"),
+            of("false", ["a-0", "a-1"]).on_node("c"),
+        ];
+        let error = Error::new(Kind::Thrown, "3 of 3 parallel calls failed").with_failed(failed).at(place(1));
+        assert_eq!(
+            render(&error, Style::plain()),
+            "error: 3 of 3 parallel calls failed\n\
+             \x20 a, c: 2 of 2 nodes failed\n\
+             \x20   command false\n\
+             \x20   a-0, a-1: command failed with exit code 3\n\
+             \x20   --> a.rhai:2:1\n\
+             \x20   2 | line 2\n\
+             \x20     | ^\n\
+             \x20 b: other\n\
+             \x20   while looking\n\
+             \x20   --> a.rhai:3:1\n\
+             \x20   3 | line 3\n\
+             \x20     | ^\n\
+             \x20   hint: Look again.\n\
+             \x20 --> a.rhai:1:1\n\
+             \x20 1 | line 1\n\
+             \x20   | ^\n"
         );
     }
 }
