@@ -254,13 +254,22 @@ async fn a_full_disk_is_a_clear_error_and_nothing_is_left() {
     let mirrored = client.mirror(&endpoint, &here, text(&there), &MirrorOptions::default(), &cx).await.unwrap_err();
     let large = here.join("sub/large");
     let single = client.put(&endpoint, &large, text(&there), &PutOptions::default(), &cx).await.unwrap_err();
-    for error in [put, mirrored, single] {
+    // Folders made for it go as well: "nothing was changed" is to be true.
+    let new = disk.0.path().join("new/and/deep");
+    let into_new = client.put(&endpoint, &here, &format!("{}//", text(&new)), &PutOptions::default(), &cx).await.unwrap_err();
+    let single_new = client.put(&endpoint, &large, text(&new), &PutOptions::default(), &cx).await.unwrap_err();
+    for error in [put, mirrored, single, into_new, single_new] {
         assert_eq!(error.kind(), Kind::Transfer);
         assert!(error.message().contains("no space left"), "{error}");
         assert_eq!(error.details().node.as_deref(), Some("node"));
     }
     assert_eq!(snapshot(disk.0.path()).keys().collect::<Vec<_>>(), before.keys().collect::<Vec<_>>());
     assert_eq!(std::fs::read(there.join("small")).unwrap(), b"old");
+    // An empty folder is not taken for one of these.
+    std::fs::create_dir(dir.path().join("empty")).unwrap();
+    client.put(&endpoint, &dir.path().join("empty"), text(&new), &PutOptions::default(), &cx).await.unwrap();
+    assert!(new.is_dir());
+    std::fs::remove_dir_all(disk.0.path().join("new")).unwrap();
     // Here, too.
     write(&sshd.path("big"), vec![7; 8 << 20]);
     let error = client.get(&endpoint, text(&sshd.path("big")), &there, &GetOptions::default(), &cx).await.unwrap_err();

@@ -126,6 +126,25 @@ impl Kept {
     }
 }
 
+/// The last lines of what a command said, for an error; none when it said nothing. Lines without an end are cut.
+pub fn tail(said: &[u8]) -> Option<String> {
+    const LINES: usize = 10;
+    const WIDTH: usize = 500;
+    // Whatever its length: what is looked at is what could be shown.
+    let end = &said[said.len().saturating_sub(LINES * WIDTH * 4)..];
+    let text = String::from_utf8_lossy(end);
+    let mut lines: Vec<String> = text.trim_end().lines().rev().take(LINES).map(|line| shortened(line, WIDTH)).collect();
+    lines.reverse();
+    Some(lines.join("\n")).filter(|tail| !tail.is_empty())
+}
+
+fn shortened(line: &str, width: usize) -> String {
+    match line.char_indices().nth(width) {
+        Some((at, _)) => format!("{}…", &line[..at]),
+        None => line.to_owned(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -158,6 +177,19 @@ mod tests {
         assert_eq!(output.dropped, 9 + endless.len() as u64 - 11);
         let lines = lines.texts();
         assert_eq!(lines[..lines.len() - 1].concat(), endless);
+    }
+
+    #[test]
+    fn a_tail_is_short_whatever_was_said() {
+        assert_eq!(tail(b"\n \n"), None);
+        assert_eq!(tail(b"one\ntwo\n\n").as_deref(), Some("one\ntwo"));
+        let many: String = (0..1000).map(|n| format!("{n}\n")).collect();
+        assert_eq!(
+            tail(many.as_bytes()).unwrap().lines().collect::<Vec<_>>(),
+            (990..1000).map(|n| n.to_string()).collect::<Vec<_>>()
+        );
+        let endless = tail("ä".repeat(1 << 20).as_bytes()).unwrap();
+        assert!(endless.len() < 2000 && endless.ends_with("ä…"), "{endless}");
     }
 
     proptest::proptest! {

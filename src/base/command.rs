@@ -147,7 +147,6 @@ pub struct Output {
 impl Output {
     /// The error that a failed command is, with the tail of its stderr; none when it succeeded.
     pub fn failure(&self, command: &str) -> Option<Error> {
-        const TAIL_LINES: usize = 10;
         let what = match &self.exit {
             Exit::Code(0) => return None,
             Exit::Code(127) => "command not found (exit code 127)".to_owned(),
@@ -162,12 +161,7 @@ impl Output {
             Exit::Signal(name) => details.signal = Some(name.clone()),
         }
         let said = if self.stderr.iter().all(u8::is_ascii_whitespace) { &self.stdout } else { &self.stderr };
-        let text = String::from_utf8_lossy(said);
-        let lines: Vec<&str> = text.trim_end().lines().collect();
-        let tail = lines[lines.len().saturating_sub(TAIL_LINES)..].join("\n");
-        if !tail.is_empty() {
-            details.stderr = Some(tail);
-        }
+        details.stderr = super::capture::tail(said);
         Some(error)
     }
 }

@@ -23,16 +23,16 @@ pub fn render(error: &Error, style: Style) -> String {
 fn body(out: &mut String, details: &Details, above: Option<&Details>, style: Style, indent: &str) {
     facts(out, details, above.and_then(|a| a.command.as_deref()), style, indent);
     let ways = ways(details, style, &format!("{indent}  "));
-    for (way, body, nodes) in ways.iter().take(WAYS_SHOWN) {
+    for way in ways.iter().take(WAYS_SHOWN) {
         let message = indent_rest(&way.message, indent.len() + 2);
-        let _ = writeln!(out, "{indent}{} {message}", style.cyan(&format!("{}:", nodes.join(", "))));
-        out.push_str(body);
+        let _ = writeln!(out, "{indent}{} {message}", style.cyan(&format!("{}:", way.nodes.join(", "))));
+        out.push_str(&way.body);
     }
     let more = ways.len().saturating_sub(WAYS_SHOWN);
     if more > 0 {
         let _ = writeln!(out, "{indent}… and {more} more kinds of failure");
     }
-    for context in details.context.iter().filter(|c| above.is_none_or(|a| !a.context.contains(c))) {
+    for context in &details.context {
         let _ = writeln!(out, "{indent}{} {context}", style.dim("while"));
     }
     for (depth, place) in details.places.iter().filter(|p| above.is_none_or(|a| !a.places.contains(p))).enumerate() {
@@ -51,7 +51,8 @@ fn facts(out: &mut String, details: &Details, named: Option<&str>, style: Style,
     if let Some(command) = details.command.as_ref().filter(|c| Some(c.as_str()) != named) {
         let _ = writeln!(out, "{indent}{} {}", style.dim("command"), indent_rest(command.trim_end(), indent.len() + 8));
     }
-    if let Some(stderr) = &details.stderr {
+    // One line of it is often all there is to say, and the message.
+    if let Some(stderr) = details.stderr.as_ref().filter(|s| !details.message.ends_with(s.as_str())) {
         for line in stderr.lines() {
             let _ = writeln!(out, "{indent}{} {line}", style.dim("|"));
         }
@@ -72,20 +73,28 @@ fn location(out: &mut String, place: &Location, depth: usize, style: Style, inde
     }
 }
 
-/// The different ways in which nodes (or parallel calls) failed, each as it is shown, with its nodes, in the order of their
-/// first node.
-fn ways<'a>(details: &'a Details, style: Style, indent: &str) -> Vec<(&'a Details, String, Vec<String>)> {
-    let mut ways: Vec<(&Details, String, Vec<String>)> = Vec::new();
+/// How some nodes (or parallel calls) failed.
+struct Way {
+    message: String,
+    body: String,
+    nodes: Vec<String>,
+}
+
+/// The different ways in which they failed, in the order of their first node.
+fn ways(details: &Details, style: Style, indent: &str) -> Vec<Way> {
+    let mut ways: Vec<Way> = Vec::new();
     for error in &details.failed {
-        let failure = error.details();
+        let mut failure = error.details().clone();
+        // What was being done is told once for all: on each node it has other names, and nodes could not be listed together.
+        failure.context.clear();
         let mut shown = String::new();
-        body(&mut shown, failure, Some(details), style, indent);
-        let new: Vec<String> = failure.hints.iter().filter(|h| !details.hints.contains(h)).cloned().collect();
-        hints(&mut shown, &new, style, indent);
-        let node = failure.node.clone().unwrap_or_else(|| "?".to_owned());
-        match ways.iter_mut().find(|(other, body, _)| other.message == failure.message && *body == shown) {
-            Some((.., nodes)) => nodes.push(node),
-            None => ways.push((failure, shown, vec![node])),
+        body(&mut shown, &failure, Some(details), style, indent);
+        failure.hints.retain(|h| !details.hints.contains(h));
+        hints(&mut shown, &failure.hints, style, indent);
+        let node = failure.node.unwrap_or_else(|| "?".to_owned());
+        match ways.iter_mut().find(|w| w.message == failure.message && w.body == shown) {
+            Some(way) => way.nodes.push(node),
+            None => ways.push(Way { message: failure.message, body: shown, nodes: vec![node] }),
         }
     }
     ways
@@ -143,7 +152,6 @@ mod tests {
              \x20   2 | line 2\n\
              \x20     | ^\n\
              \x20 b: other\n\
-             \x20   while looking\n\
              \x20   --> a.rhai:3:1\n\
              \x20   3 | line 3\n\
              \x20     | ^\n\

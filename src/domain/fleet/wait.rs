@@ -112,8 +112,7 @@ impl Fleet {
             }
             let waited = format_duration(wait.timeout);
             let mut error = Error::new(Kind::Timeout, format!("waited {waited} in vain for {what}")).on_node(node.name.as_str());
-            let said = super::run::text(&output.stderr);
-            error.details_mut().stderr = Some(said).filter(|s| !s.trim().is_empty());
+            error.details_mut().stderr = crate::base::capture::tail(&output.stderr);
             Err(error.hint("Wait longer with #{ timeout: \"…\" }, if it only needs more time."))
         });
         super::gather(checked.collect()).map(|_| ())

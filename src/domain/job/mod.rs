@@ -6,6 +6,7 @@
 
 mod protocol;
 
+use crate::base::capture;
 use crate::base::command::{Command, Exit, Output};
 use crate::base::error::{Error, Kind, Result};
 use crate::base::event::{Cx, Event, Events, Listener, Stream};
@@ -153,11 +154,7 @@ pub async fn wait(machine: &dyn Machine, name: &str, timeout: Option<Duration>, 
             }
             State::Lost(why) => {
                 let mut error = Error::new(Kind::Command, format!("job {name} is lost: {why}")).on_node(machine.name());
-                let tail = String::from_utf8_lossy(log);
-                let lines: Vec<&str> = tail.trim_end().lines().collect();
-                if !lines.is_empty() {
-                    error.details_mut().stderr = Some(lines[lines.len().saturating_sub(10)..].join("\n"));
-                }
+                error.details_mut().stderr = capture::tail(log);
                 return Err(error);
             }
             State::Missing => return Err(missing(machine, name)),

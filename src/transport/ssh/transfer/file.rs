@@ -30,7 +30,7 @@ if [ -d "$p" ]; then exit 82; fi
 if [ -e "$p" ] && [ ! -f "$p" ]; then exit 84; fi
 dir=${p%/*}
 [ -n "$dir" ] || dir=/
-[ -d "$dir" ] || mkdir -p -- "$dir" || exit 1
+[ -d "$dir" ] || make "$dir" || exit 1
 stage "$dir"
 # -C: made anew or not at all. A link that someone laid here must not lead what we write elsewhere.
 (umask 077; set -C; : > "$stage") || exit 1

@@ -67,7 +67,7 @@ follow
 new=
 if [ ! -d "$p" ]; then
   if [ -e "$p" ]; then exit 85; fi
-  mkdir -p -- "$p" || exit 1
+  make "$p" || exit 1
   new=1
 fi
 cd -- "$p" || exit 1
@@ -84,6 +84,7 @@ if [ -n "$new" ]; then
   if [ -n "$owner" ]; then chown -- "$owner" "$D" || exit 1; fi
   chmod -- "$rootmode" "$D" || exit 1
 fi
+topmost=
 exit 0
 "#;
 

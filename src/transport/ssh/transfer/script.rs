@@ -17,12 +17,35 @@ pub(super) const DAMAGED: i32 = 83;
 pub(super) const NOT_A_FILE: i32 = 84;
 pub(super) const NOT_A_DIRECTORY: i32 = 85;
 
+/// How the names begin that files have until they are whole.
+const STAGE: &str = ".opsrun-stage";
+
 /// Shell functions that the scripts share.
 ///
 /// `stage DIR` sets `$stage` to a name in DIR that is ours alone, which goes away with the script, and removes what
-/// transfers that died have left there. `follow` turns `$p`, a symlink, into what it points to.
+/// transfers that died have left there. `make DIR` makes a folder with those it lies in; `unmake` takes them away again,
+/// as far as they are empty, unless `$topmost` was emptied first. `follow` turns `$p`, a symlink, into what it points to.
 pub(super) const COMMON: &str = r#"
 LC_ALL=C; export LC_ALL
+start=$PWD
+topmost=
+make() {
+  made=$1
+  d=$1
+  while [ -n "$d" ] && [ ! -e "$d" ]; do
+    topmost=$d
+    d=${d%/*}
+  done
+  mkdir -p -- "$1" || { unmake; return 1; }
+}
+unmake() {
+  cd -- "$start" || return
+  while [ -n "$topmost" ]; do
+    rmdir -- "$made" 2>/dev/null || [ ! -e "$made" ] || break
+    [ "$made" != "$topmost" ] || break
+    made=${made%/*}
+  done
+}
 stage() {
   host=$(uname -n)
   for old in "$1"/.opsrun-stage-"$host"-*; do
@@ -30,7 +53,7 @@ stage() {
     [ -d "/proc/${old##*-}" ] || rm -rf -- "$old"
   done
   stage=$1/.opsrun-stage-$host-$$
-  trap 'rm -rf -- "$stage"' EXIT
+  trap 'rm -rf -- "$stage"; unmake' EXIT
   trap 'exit 143' HUP INT TERM
   # Of a dead process that had our number; or a trap, in a folder that others may write to as well.
   rm -rf -- "$stage"
@@ -105,7 +128,7 @@ pub(super) fn remote_path(path: &str) -> Result<String> {
 /// The error that a failed script is, in a user's words.
 pub(super) fn failure(output: &Output, remote: &str) -> Option<Error> {
     use crate::base::command::Exit;
-    let text = String::from_utf8_lossy(&output.stderr);
+    let text = in_our_words(&String::from_utf8_lossy(&output.stderr));
     let said = text.trim();
     let error = match &output.exit {
         Exit::Code(0) => return None,
@@ -133,10 +156,30 @@ pub(super) fn failure(output: &Output, remote: &str) -> Option<Error> {
         }
     };
     let mut error = error;
-    if !said.is_empty() {
-        error.details_mut().stderr = Some(said.to_owned());
-    }
+    error.details_mut().stderr = crate::base::capture::tail(said.as_bytes());
     Some(error)
+}
+
+/// What tools say without what only means something to us, and differs from host to host: the line of our script, and the
+/// number in the name that a file has until it is whole.
+fn in_our_words(said: &str) -> String {
+    let line = |line: &str| {
+        let mut rest = line;
+        if let Some((shell, after)) = line.split_once(": ")
+            && matches!(shell, "/bin/sh" | "sh" | "dash" | "bash")
+        {
+            let number = after.trim_start_matches("line ").split_once(": ");
+            rest = number.filter(|(n, _)| n.bytes().all(|b| b.is_ascii_digit())).map_or(after, |(_, said)| said);
+        }
+        let mut words = String::new();
+        while let Some((before, after)) = rest.split_once(STAGE) {
+            words.push_str(before);
+            words.push_str(STAGE);
+            rest = after.trim_start_matches(|c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_'));
+        }
+        words + rest
+    };
+    said.lines().map(line).collect::<Vec<_>>().join("\n")
 }
 
 #[cfg(test)]
@@ -150,6 +193,24 @@ mod tests {
         }
         for bad in ["", "~bob/x", "a\0b"] {
             assert!(remote_path(bad).is_err());
+        }
+    }
+
+    #[test]
+    fn what_tools_say_is_the_same_from_every_host() {
+        for (said, told) in [
+            (
+                "/bin/sh: 42: cannot create /etc/.opsrun-stage-n.1-77: Permission denied",
+                "cannot create /etc/.opsrun-stage: Permission denied",
+            ),
+            ("bash: line 7: x: y", "x: y"),
+            ("sh: gone", "gone"),
+            (
+                "mv: cannot move 'a/.opsrun-stage-vm-1' to 'b: c'\nmkdir: d: 5",
+                "mv: cannot move 'a/.opsrun-stage' to 'b: c'\nmkdir: d: 5",
+            ),
+        ] {
+            assert_eq!(in_our_words(said), told);
         }
     }
 }
