@@ -13,6 +13,7 @@ pub mod node;
 pub mod pattern;
 pub mod resource;
 pub mod role;
+pub mod rollout;
 pub mod runs;
 pub mod template;
 pub mod yaml_edit;

@@ -3,6 +3,7 @@
 use super::callback::Callback;
 use super::object::Class;
 use super::parallel::TaskState;
+pub use super::roles::Acting;
 use super::signatures::Signatures;
 use super::sources::Sources;
 use crate::base::cancel::Cancel;
@@ -12,7 +13,6 @@ use crate::base::project::Project;
 use crate::base::secret::Secret;
 use crate::domain::fleet::Fleet;
 use crate::domain::resource::Ledger;
-use crate::domain::role::Role;
 use crate::transport::ssh::Client;
 use rhai::{AST, Dynamic, Engine, EvalContext, NativeCallContext};
 use std::cell::RefCell;
@@ -49,20 +49,6 @@ pub struct Host {
     acting: Option<Arc<Acting>>,
 }
 
-/// The role on whose behalf functions are called.
-#[derive(Debug)]
-pub struct Acting {
-    pub role: Role,
-    /// Where what it wants of nodes is queued.
-    pub ledger: Arc<Ledger>,
-    /// The functions of its `main.rhai` that `notify` may name.
-    pub handlers: Vec<String>,
-    /// What its templates see beside `node`: its variables and `groups`.
-    pub vars: serde_json::Value,
-    /// What its templates see as `facts`, by the name of the node.
-    pub facts: HashMap<String, serde_json::Value>,
-}
-
 /// What all parts of one run share.
 struct Shared {
     settings: HostSettings,
@@ -92,6 +78,8 @@ pub struct State {
     pub tasks: Vec<Arc<TaskState>>,
     pub exit: Option<u8>,
     pub params: super::params::Declared,
+    /// What nodes said of themselves, by deployment and name, as templates know it.
+    pub facts: HashMap<(String, String), serde_json::Value>,
     /// Removed at the end of the run.
     pub temp_dirs: Vec<tempfile::TempDir>,
 }
@@ -145,7 +133,7 @@ impl Host {
 
     /// The same run on behalf of a role.
     #[must_use]
-    pub fn in_role(&self, acting: Arc<Acting>) -> Arc<Self> {
+    pub(super) fn in_role(&self, acting: Arc<Acting>) -> Arc<Self> {
         Arc::new(Self { acting: Some(acting), ..self.clone() })
     }
 

@@ -14,6 +14,7 @@ pub mod parallel;
 pub mod params;
 pub mod reference;
 pub mod resolver;
+pub mod roles;
 pub mod run;
 pub mod signatures;
 pub mod sources;

@@ -33,11 +33,22 @@ struct Book {
 struct Page {
     node: Arc<Node>,
     queue: Vec<(u64, Wanted)>,
-    /// Each with the number of its ticket.
-    items: Vec<(u64, Item)>,
+    entries: Vec<Entry>,
+    /// How many of the entries `news` has handed out.
+    told: usize,
+    /// What came of the resources before the run was begun again.
+    earlier: Vec<Item>,
     took: Duration,
     pending: BTreeSet<String>,
     failure: Option<Error>,
+}
+
+/// What came of one resource, with the number of its ticket.
+struct Entry {
+    ticket: u64,
+    item: Item,
+    /// It had been asked for before the run was begun again, and was told then.
+    again: bool,
 }
 
 /// Says which of a ledger's items came of one `add`.
@@ -84,7 +95,7 @@ impl Ledger {
         for page in &mut self.book().pages {
             let (numbers, wanted): (Vec<u64>, Vec<Wanted>) = page.queue.drain(..).unzip();
             if page.failure.is_some() {
-                page.items.extend(numbers.into_iter().zip(wanted.iter().map(Item::skipped)));
+                page.take_in(numbers, wanted.iter().map(Item::skipped));
             } else if !wanted.is_empty() {
                 tickets.insert(page.node.name.clone(), numbers);
                 work.push((page.node.clone(), wanted));
@@ -100,7 +111,7 @@ impl Ledger {
             let numbers = tickets.remove(&report.node.name).unwrap_or_default();
             let page = book.page(&report.node);
             page.failure = page.failure.take().or(report.failure);
-            page.items.extend(numbers.into_iter().zip(report.items));
+            page.take_in(numbers, report.items);
             page.took += report.took;
             page.pending.extend(report.pending);
         }
@@ -110,14 +121,39 @@ impl Ledger {
     /// What came of the resources of one `add`, in the ledger's order of nodes. Empty before they are flushed.
     pub fn items(&self, ticket: Ticket) -> Vec<(Arc<Node>, Item)> {
         let of = |p: &Page| -> Vec<(Arc<Node>, Item)> {
-            p.items.iter().filter(|(t, _)| *t == ticket.0).map(|(_, item)| (p.node.clone(), item.clone())).collect()
+            p.entries.iter().filter(|e| e.ticket == ticket.0).map(|e| (p.node.clone(), e.item.clone())).collect()
         };
         self.book().pages.iter().flat_map(of).collect()
+    }
+
+    /// The script that queues is run anew, for the nodes that are left: what comes of a resource that it asked for before
+    /// counts once, and as changed when it was changed then.
+    pub fn begin_again(&self) {
+        for page in &mut self.book().pages {
+            page.queue.clear();
+            page.earlier.extend(page.entries.drain(..).map(|e| e.item));
+            page.told = 0;
+        }
+    }
+
+    /// What came of resources since this was last asked, in the ledger's order of nodes.
+    pub fn news(&self) -> Vec<(Arc<Node>, Item)> {
+        let of = |p: &mut Page| -> Vec<(Arc<Node>, Item)> {
+            let told = std::mem::replace(&mut p.told, p.entries.len());
+            let fresh = p.entries.iter().skip(told).filter(|e| !e.again);
+            fresh.map(|e| (p.node.clone(), e.item.clone())).collect()
+        };
+        self.book().pages.iter_mut().flat_map(of).collect()
     }
 
     /// The nodes on which nothing has failed.
     pub fn alive(&self) -> NodeSet {
         self.book().pages.iter().filter(|p| p.failure.is_none()).map(|p| p.node.clone()).collect()
+    }
+
+    /// The nodes on which something has failed.
+    pub fn gone(&self) -> NodeSet {
+        self.book().pages.iter().filter(|p| p.failure.is_some()).map(|p| p.node.clone()).collect()
     }
 
     /// Takes a node out because of something that is no resource. The first failure of a node is the one that counts.
@@ -129,7 +165,7 @@ impl Ledger {
     pub fn reports(&self) -> Vec<NodeReport> {
         let report = |p: &Page| NodeReport {
             node: p.node.clone(),
-            items: p.items.iter().map(|(_, item)| item.clone()).collect(),
+            items: p.earlier.iter().chain(p.entries.iter().map(|e| &e.item)).cloned().collect(),
             took: p.took,
             pending: p.pending.clone(),
             failure: p.failure.clone(),
@@ -176,7 +212,32 @@ impl Book {
 
 impl Page {
     fn new(node: Arc<Node>) -> Self {
-        Self { node, queue: Vec::new(), items: Vec::new(), took: Duration::ZERO, pending: BTreeSet::new(), failure: None }
+        Self {
+            node,
+            queue: Vec::new(),
+            entries: Vec::new(),
+            told: 0,
+            earlier: Vec::new(),
+            took: Duration::ZERO,
+            pending: BTreeSet::new(),
+            failure: None,
+        }
+    }
+
+    fn take_in(&mut self, tickets: Vec<u64>, items: impl IntoIterator<Item = Item>) {
+        for (ticket, mut item) in tickets.into_iter().zip(items) {
+            let same = |e: &Item| e.kind == item.kind && e.name == item.name && e.place == item.place;
+            let before = self.earlier.iter().position(same).map(|at| self.earlier.remove(at));
+            let again = match before {
+                Some(before) if matches!((&before.outcome, &item.outcome), (Outcome::Changed, Outcome::Ok)) => {
+                    item = before;
+                    true
+                }
+                Some(_) => matches!(item.outcome, Outcome::Ok | Outcome::Skipped),
+                None => false,
+            };
+            self.entries.push(Entry { ticket, item, again });
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 //! roles that come before it), `templates/` and `files/`.
 
 mod embedded;
+pub mod handler;
 mod order;
 #[cfg(test)]
 mod tests;

@@ -2,6 +2,7 @@
 
 use crate::base::error::Error;
 use crate::domain::node::NodeSet;
+use crate::script::roles::Call;
 use crate::script::{Host, Options, ScriptResult};
 use crate::transport::ssh;
 use rhai::Map;
@@ -23,6 +24,7 @@ fn open(context: &NativeCallContext, nodes: &NodeSet, port: i64, options: Map) -
     let port = super::waiting::port_number(port)?;
     let node = nodes.one()?.clone();
     let address = address.unwrap_or_else(|| node.endpoint.host.clone());
+    host.reach(context, nodes, &Call::reads("forward"))?;
     let client = host.client();
     let made = host.block_on(async { client.forward(&node.endpoint, &address, port, &host.cx).await });
     let made = made.map_err(|e: Error| e.on_node(node.name.as_str()))?;

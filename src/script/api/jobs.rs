@@ -6,6 +6,7 @@ use crate::domain::fleet::{Jobs as JobSet, gather, text};
 use crate::domain::job::{self, State};
 use crate::domain::node::NodeSet;
 use crate::script::api::remote::{command_line, result_map};
+use crate::script::roles::Call;
 use crate::script::{Host, Options, ScriptResult};
 use rhai::plugin::{Dynamic, NativeCallContext, export_module};
 use rhai::{Array, Map};
@@ -21,7 +22,9 @@ fn start(context: &NativeCallContext, nodes: &NodeSet, line: &Dynamic, options: 
     command.user = options.string("user")?;
     options.finish()?;
     let jobs = JobSet { nodes: nodes.clone(), name };
-    host.block_on(host.fleet().start_jobs(&jobs, &command))?;
+    if let Some(fleet) = host.reach(context, nodes, &Call::changes("job", &*command.line))? {
+        host.block_on(fleet.start_jobs(&jobs, &command))?;
+    }
     Ok(jobs)
 }
 
@@ -31,7 +34,7 @@ fn wait_for(context: &NativeCallContext, jobs: &JobSet, options: Map) -> ScriptR
     let timeout = options.duration("timeout")?;
     let check = options.bool("check")?.unwrap_or(true);
     options.finish()?;
-    let fleet = host.fleet();
+    let Some(fleet) = host.reach(context, &jobs.nodes, &Call::waits("wait", &*jobs.name))? else { return Ok(Array::new()) };
     let ended = host.block_on(async {
         let results = fleet.wait_jobs(jobs, timeout, KEEP_OUTPUT).await;
         let checked = results.into_iter().zip(jobs.nodes.iter()).map(|(result, node)| {
@@ -51,13 +54,16 @@ fn stop_all(context: &NativeCallContext, jobs: &JobSet, options: Map) -> ScriptR
     let mut options = Options::new("stop", options);
     let timeout = options.duration("timeout")?.unwrap_or(job::STOP_TIMEOUT);
     options.finish()?;
-    host.block_on(host.fleet().stop_jobs(jobs, timeout))?;
+    if let Some(fleet) = host.reach(context, &jobs.nodes, &Call::changes("stop", &*jobs.name))? {
+        host.block_on(fleet.stop_jobs(jobs, timeout))?;
+    }
     Ok(())
 }
 
 fn logs(context: &NativeCallContext, jobs: &JobSet, lines: Option<usize>) -> ScriptResult<Array> {
     let host = Host::of(context);
-    let logs = host.block_on(host.fleet().job_logs(jobs, lines))?;
+    let Some(fleet) = host.reach(context, &jobs.nodes, &Call::waits("log", &*jobs.name))? else { return Ok(Array::new()) };
+    let logs = host.block_on(fleet.job_logs(jobs, lines))?;
     Ok(logs.iter().map(|log| text(log).into()).collect())
 }
 
@@ -143,7 +149,8 @@ pub mod module {
     #[rhai_fn(pure, return_raw)]
     pub fn running(context: NativeCallContext, jobs: &mut Jobs) -> ScriptResult<Array> {
         let host = Host::of(&context);
-        let states = host.block_on(host.fleet().job_states(jobs))?;
+        let fleet = host.reach(&context, &jobs.nodes, &Call::reads("running"))?;
+        let states = host.block_on(fleet.unwrap_or_else(|| host.fleet()).job_states(jobs))?;
         Ok(states.into_iter().map(|s| (s == State::Running).into()).collect())
     }
 
@@ -195,7 +202,10 @@ pub mod module {
     #[rhai_fn(pure, return_raw)]
     pub fn forget(context: NativeCallContext, jobs: &mut Jobs) -> ScriptResult<()> {
         let host = Host::of(&context);
-        Ok(host.block_on(host.fleet().forget_jobs(jobs))?)
+        match host.reach(&context, &jobs.nodes, &Call::changes("forget", &*jobs.name))? {
+            Some(fleet) => Ok(host.block_on(fleet.forget_jobs(jobs))?),
+            None => Ok(()),
+        }
     }
 
     /// The job's name on its nodes.

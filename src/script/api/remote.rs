@@ -7,9 +7,11 @@ use crate::domain::fleet::{Fleet, RunOptions, text};
 use crate::domain::node::NodeSet;
 use crate::script::convert::from_json;
 use crate::script::options::shown;
+use crate::script::roles;
 use crate::script::{Host, Options, ScriptResult};
 use rhai::plugin::{Dynamic, NativeCallContext, export_module};
 use rhai::{Array, Map};
+use std::time::Duration;
 
 /// A command as scripts give it: a line for the shell, or an array of words.
 pub fn command_line(value: &Dynamic) -> Result<String> {
@@ -35,6 +37,8 @@ pub struct Call {
     pub command: Command,
     pub show: RunOptions,
     pub max_parallel: Option<usize>,
+    /// It only looks: a check of a role may run it.
+    pub reads: bool,
 }
 
 /// Reads what `sh` and its kin take. `live` is whether output is shown when the script does not say `quiet`.
@@ -53,18 +57,26 @@ pub fn read_call(function: &str, line: &Dynamic, options: Map, live: bool) -> Re
     let collapse = options.bool("collapse")?.unwrap_or(false);
     let check = options.bool("check")?.unwrap_or(true);
     let max_parallel = options.count("max_parallel")?;
+    let reads = options.bool("reads")?.unwrap_or(false);
     options.finish()?;
-    Ok(Call { command, show: RunOptions { live: !quiet, collapse, check }, max_parallel })
+    Ok(Call { command, show: RunOptions { live: !quiet, collapse, check }, max_parallel, reads })
 }
 
 impl Call {
-    pub fn fleet(&self, host: &Host) -> Fleet {
-        let fleet = host.fleet();
-        match self.max_parallel {
+    /// The way to the nodes; none when a check of a role must not run it.
+    pub fn reach(&self, context: &NativeCallContext, nodes: &NodeSet, function: &'static str) -> Result<Option<Fleet>> {
+        let call = if self.reads { roles::Call::reads(function) } else { roles::Call::changes(function, &*self.command.line) };
+        let fleet = Host::of(context).reach(context, nodes, &call)?;
+        Ok(fleet.map(|fleet| match self.max_parallel {
             Some(n) => fleet.at_most(n),
             None => fleet,
-        }
+        }))
     }
+}
+
+/// What stands for the output of a command that a check did not run.
+fn not_run() -> Output {
+    Output { exit: Exit::Code(0), stdout: Vec::new(), stderr: Vec::new(), dropped: 0, took: Duration::ZERO }
 }
 
 /// What came of a command, as scripts see it.
@@ -102,7 +114,10 @@ pub fn result_map(node: &str, outcome: Result<Output>) -> Map {
 fn run(context: &NativeCallContext, nodes: &NodeSet, line: &Dynamic, options: Map) -> ScriptResult<Array> {
     let host = Host::of(context);
     let call = read_call("sh", line, options, true)?;
-    let outputs = host.block_on_to_the_end(call.fleet(&host).run(nodes, &call.command, call.show))?;
+    let outputs = match call.reach(context, nodes, "sh")? {
+        Some(fleet) => host.block_on_to_the_end(fleet.run(nodes, &call.command, call.show))?,
+        None => nodes.iter().map(|_| not_run()).collect(),
+    };
     Ok(nodes.iter().zip(outputs).map(|(n, o)| result_map(&n.name, Ok(o)).into()).collect())
 }
 
@@ -110,7 +125,10 @@ fn try_run(context: &NativeCallContext, nodes: &NodeSet, line: &Dynamic, options
     let host = Host::of(context);
     let mut call = read_call("try_sh", line, options, true)?;
     call.show.check = false;
-    let results = host.block_on_to_the_end(async { Ok(call.fleet(&host).try_run(nodes, &call.command, call.show).await) })?;
+    let results = match call.reach(context, nodes, "try_sh")? {
+        Some(fleet) => host.block_on_to_the_end(async { Ok(fleet.try_run(nodes, &call.command, call.show).await) })?,
+        None => nodes.iter().map(|_| Ok(not_run())).collect(),
+    };
     host.check()?;
     Ok(nodes.iter().zip(results).map(|(n, r)| result_map(&n.name, r).into()).collect())
 }
@@ -118,7 +136,8 @@ fn try_run(context: &NativeCallContext, nodes: &NodeSet, line: &Dynamic, options
 fn run_one(context: &NativeCallContext, nodes: &NodeSet, line: &Dynamic, options: Map) -> ScriptResult<String> {
     let host = Host::of(context);
     let call = read_call("one", line, options, false)?;
-    Ok(host.block_on_to_the_end(call.fleet(&host).one(nodes, &call.command, call.show.live))?)
+    let Some(fleet) = call.reach(context, nodes, "one")? else { return Ok(String::new()) };
+    Ok(host.block_on_to_the_end(fleet.one(nodes, &call.command, call.show.live))?)
 }
 
 #[allow(clippy::needless_pass_by_value, reason = "Rhai's calling convention")]
@@ -135,7 +154,8 @@ pub mod module {
     ///
     /// Options: `sudo` (true), `user` ("cassandra"), `timeout` ("30s"), `env` (#{}), `stdin` (a string or secret),
     /// `cwd` ("dir"), `quiet` (show nothing), `collapse` (show the same output of many nodes once, at the end),
-    /// `check` (false: do not throw), `max_parallel` (nodes at once).
+    /// `check` (false: do not throw), `max_parallel` (nodes at once), `reads` (true: it only looks, so that a check of a role,
+    /// which runs no command of which nobody knows what it changes, may run it).
     /// Values of `env` and `stdin` appear on no command line, so secrets belong there.
     ///
     /// # Example
@@ -203,7 +223,8 @@ pub mod module {
     #[rhai_fn(pure, return_raw)]
     pub fn facts(context: NativeCallContext, nodes: &mut Nodes) -> ScriptResult<Array> {
         let host = Host::of(&context);
-        let facts = host.block_on(host.fleet().facts(nodes))?;
+        let fleet = host.reach(&context, nodes, &roles::Call::reads("facts"))?;
+        let facts = host.block_on(fleet.unwrap_or_else(|| host.fleet()).facts(nodes))?;
         let json = serde_json::to_value(facts).map_err(|e| Error::internal(format!("facts: {e}")))?;
         Ok(from_json(&json).into_array().unwrap_or_default())
     }

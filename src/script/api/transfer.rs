@@ -6,6 +6,7 @@ use crate::domain::node::NodeSet;
 use crate::domain::yaml_edit;
 use crate::script::convert::to_json;
 use crate::script::options::text as text_of;
+use crate::script::roles::Call;
 use crate::script::{Host, Options, ScriptResult};
 use rhai::plugin::{Dynamic, NativeCallContext, export_module};
 use rhai::{Array, Map};
@@ -43,19 +44,22 @@ pub fn mode_bits(mode: &str) -> Result<u32> {
 fn get_path(context: &NativeCallContext, nodes: &NodeSet, remote: &str, local: &str, options: Map) -> ScriptResult<()> {
     let host = Host::of(context);
     let options = get_options("get", options)?;
-    Ok(host.block_on_to_the_end(host.fleet().get(nodes, remote, &host.path(local), &options))?)
+    let Some(fleet) = host.reach(context, nodes, &Call::reads("get"))? else { return Ok(()) };
+    Ok(host.block_on_to_the_end(fleet.get(nodes, remote, &host.path(local), &options))?)
 }
 
 fn collect_path(context: &NativeCallContext, nodes: &NodeSet, remote: &str, local: &str, options: Map) -> ScriptResult<()> {
     let host = Host::of(context);
     let options = get_options("collect", options)?;
-    Ok(host.block_on_to_the_end(host.fleet().collect(nodes, remote, &host.path(local), &options))?)
+    let Some(fleet) = host.reach(context, nodes, &Call::reads("collect"))? else { return Ok(()) };
+    Ok(host.block_on_to_the_end(fleet.collect(nodes, remote, &host.path(local), &options))?)
 }
 
 fn read_path(context: &NativeCallContext, nodes: &NodeSet, path: &str, options: Map) -> ScriptResult<Array> {
     let host = Host::of(context);
     let options = get_options("read", options)?;
-    let files = host.block_on(host.fleet().read(nodes, path, &options))?;
+    let Some(fleet) = host.reach(context, nodes, &Call::reads("read"))? else { return Ok(Array::new()) };
+    let files = host.block_on(fleet.read(nodes, path, &options))?;
     Ok(files.iter().map(|bytes| String::from_utf8_lossy(bytes).into_owned().into()).collect())
 }
 
@@ -73,13 +77,15 @@ fn write_text(context: &NativeCallContext, nodes: &NodeSet, path: &str, content:
     if content.read_lock::<crate::base::secret::Secret>().is_some() {
         options.mode.get_or_insert(0o600);
     }
-    Ok(host.block_on_to_the_end(host.fleet().write(nodes, path, bytes, &options))?)
+    let Some(fleet) = host.reach(context, nodes, &Call::changes("write", path))? else { return Ok(()) };
+    Ok(host.block_on_to_the_end(fleet.write(nodes, path, bytes, &options))?)
 }
 
 fn put_path(context: &NativeCallContext, nodes: &NodeSet, local: &str, remote: &str, options: Map) -> ScriptResult<()> {
     let host = Host::of(context);
     let options = put_options("put", options)?;
-    Ok(host.block_on_to_the_end(host.fleet().put(nodes, &host.path(local), remote, &options))?)
+    let Some(fleet) = host.reach(context, nodes, &Call::changes("put", remote))? else { return Ok(()) };
+    Ok(host.block_on_to_the_end(fleet.put(nodes, &host.path(local), remote, &options))?)
 }
 
 /// What a mirror did on one node, as scripts see it.
@@ -105,7 +111,10 @@ fn mirror_path(context: &NativeCallContext, nodes: &NodeSet, local: &str, remote
         owner: options.string("owner")?,
     };
     options.finish()?;
-    let done = host.block_on_to_the_end(host.fleet().mirror(nodes, &host.path(local), remote, &mirror))?;
+    let Some(fleet) = host.reach(context, nodes, &Call::changes("mirror", remote))? else {
+        return Ok(nodes.iter().map(|_| mirrored_map(&Mirrored::default())).collect());
+    };
+    let done = host.block_on_to_the_end(fleet.mirror(nodes, &host.path(local), remote, &mirror))?;
     Ok(done.into_iter().map(|m| mirrored_map(&m)).collect())
 }
 
@@ -113,7 +122,8 @@ fn fill_in(context: &NativeCallContext, nodes: &NodeSet, local: &str, remote: &s
     let host = Host::of(context);
     let options = put_options("template", options)?;
     let vars = super::data::with_secrets(&vars.into())?;
-    Ok(host.block_on_to_the_end(host.fleet().template(nodes, &host.path(local), remote, &vars, &options))?)
+    let Some(fleet) = host.reach(context, nodes, &Call::changes("template", remote))? else { return Ok(()) };
+    Ok(host.block_on_to_the_end(fleet.template(nodes, &host.path(local), remote, &vars, &options))?)
 }
 
 fn edit(context: &NativeCallContext, nodes: &NodeSet, path: &str, edits: &Map, options: Map) -> ScriptResult<Array> {
@@ -123,7 +133,10 @@ fn edit(context: &NativeCallContext, nodes: &NodeSet, path: &str, edits: &Map, o
     options.finish()?;
     let value = |v: &Dynamic| if v.is_unit() { Ok(None) } else { to_json(v).map(Some) };
     let edits = edits.iter().map(|(k, v)| Ok((yaml_edit::Path::parse(k)?, value(v)?))).collect::<Result<Vec<_>>>()?;
-    let changed = host.block_on_to_the_end(host.fleet().edit_yaml(nodes, path, &edits, sudo))?;
+    let Some(fleet) = host.reach(context, nodes, &Call::changes("edit_yaml", path))? else {
+        return Ok(nodes.iter().map(|_| Dynamic::FALSE).collect());
+    };
+    let changed = host.block_on_to_the_end(fleet.edit_yaml(nodes, path, &edits, sudo))?;
     Ok(changed.into_iter().map(Dynamic::from).collect())
 }
 
@@ -329,7 +342,8 @@ pub mod module {
     pub fn exists(context: NativeCallContext, nodes: &mut Nodes, path: &str) -> ScriptResult<Array> {
         let host = Host::of(&context);
         let line = format!("test -e {} && echo yes || echo no", crate::base::shell::quote(path));
-        let answers = host.block_on(host.fleet().ask(nodes, &line))?;
+        let fleet = host.reach(&context, nodes, &Call::reads("exists"))?;
+        let answers = host.block_on(fleet.unwrap_or_else(|| host.fleet()).ask(nodes, &line))?;
         Ok(answers.iter().map(|a| (text(a) == "yes").into()).collect())
     }
 }

@@ -3,6 +3,7 @@
 use crate::base::error::{Error, Result};
 use crate::domain::fleet::Wait;
 use crate::domain::node::NodeSet;
+use crate::script::roles::Call;
 use crate::script::{Host, Options, ScriptResult};
 use rhai::Map;
 use rhai::plugin::{NativeCallContext, export_module};
@@ -30,7 +31,8 @@ fn port(context: &NativeCallContext, nodes: &NodeSet, port: i64, options: Map) -
     let wait = wait_options(&mut options)?;
     let address = options.string("host")?;
     options.finish()?;
-    Ok(host.block_on(host.fleet().wait_port(nodes, port, address.as_deref(), wait))?)
+    let Some(fleet) = host.reach(context, nodes, &Call::waits("wait_port", port.to_string()))? else { return Ok(()) };
+    Ok(host.block_on(fleet.wait_port(nodes, port, address.as_deref(), wait))?)
 }
 
 fn path(context: &NativeCallContext, nodes: &NodeSet, path: &str, options: Map) -> ScriptResult<()> {
@@ -38,7 +40,8 @@ fn path(context: &NativeCallContext, nodes: &NodeSet, path: &str, options: Map) 
     let mut options = Options::new("wait_file", options);
     let wait = wait_options(&mut options)?;
     options.finish()?;
-    Ok(host.block_on_to_the_end(host.fleet().wait_file(nodes, path, wait))?)
+    let Some(fleet) = host.reach(context, nodes, &Call::waits("wait_file", path))? else { return Ok(()) };
+    Ok(host.block_on_to_the_end(fleet.wait_file(nodes, path, wait))?)
 }
 
 fn until(context: &NativeCallContext, nodes: &NodeSet, command: &str, options: Map) -> ScriptResult<()> {
@@ -46,7 +49,8 @@ fn until(context: &NativeCallContext, nodes: &NodeSet, command: &str, options: M
     let mut options = Options::new("wait_until", options);
     let wait = wait_options(&mut options)?;
     options.finish()?;
-    Ok(host.block_on_to_the_end(host.fleet().wait_until(nodes, command, wait))?)
+    let Some(fleet) = host.reach(context, nodes, &Call::waits("wait_until", command))? else { return Ok(()) };
+    Ok(host.block_on_to_the_end(fleet.wait_until(nodes, command, wait))?)
 }
 
 #[allow(clippy::needless_pass_by_value, reason = "Rhai's calling convention")]

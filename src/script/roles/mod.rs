@@ -1,0 +1,79 @@
+//! Roles, run: what a role's script and the functions it calls share while it is applied to nodes.
+
+mod run;
+mod sources;
+mod unknown;
+
+pub use run::{Applied, Program};
+pub use sources::Folder;
+pub use unknown::Call;
+
+use super::host::Host;
+use crate::base::error::{Error, Kind, Result};
+use crate::domain::fleet::Fleet;
+use crate::domain::node::{Node, NodeSet};
+use crate::domain::resource::Ledger;
+use crate::domain::role::Role;
+use crate::domain::rollout::Watch;
+use rhai::{Map, NativeCallContext};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use unknown::Unknowns;
+
+/// The role on whose behalf functions are called.
+pub struct Acting {
+    pub role: Arc<Role>,
+    /// Where what it wants of nodes is queued.
+    pub ledger: Arc<Ledger>,
+    /// The functions of its `main.rhai` that `notify` may name.
+    pub handlers: BTreeSet<String>,
+    /// The variables, as its functions get them. Templates know them too: see `Host::template_vars`.
+    pub vars: Map,
+    unknowns: Unknowns,
+    watch: Arc<dyn Watch>,
+}
+
+impl Host {
+    /// The way to nodes for everything that is no resource. In a role, what it put off is brought about first, and nodes on
+    /// which something failed are refused. None in a check, when the call may change something: it is noted as unknown.
+    pub fn reach(&self, context: &NativeCallContext, nodes: &NodeSet, call: &Call) -> Result<Option<Fleet>> {
+        let Some(acting) = self.acting() else { return Ok(Some(self.fleet())) };
+        acting.flush(self)?;
+        acting.refuse_gone(nodes)?;
+        if call.may_change && acting.ledger.mode().check {
+            acting.note_unknown(self, context, nodes, call);
+            return Ok(None);
+        }
+        Ok(Some(self.fleet()))
+    }
+}
+
+impl Acting {
+    /// Brings about what was put off, and tells what came of it.
+    fn flush(&self, host: &Host) -> Result<()> {
+        let done = host.block_on_to_the_end(self.ledger.flush());
+        let news = self.ledger.news();
+        if !news.is_empty() {
+            self.watch.items(&self.role.name, &news);
+        }
+        done
+    }
+
+    /// Nodes that failed take no further part in the role.
+    fn refuse_gone(&self, nodes: &NodeSet) -> Result<()> {
+        let failed = self.ledger.gone().names();
+        let gone: Vec<&Arc<Node>> = nodes.iter().filter(|n| failed.contains(&n.name)).collect();
+        if gone.is_empty() {
+            return Ok(());
+        }
+        let of = |node: &Arc<Node>| Error::new(Kind::Command, "something failed here before").on_node(node.name.as_str());
+        Err(Error::new(Kind::Command, format!("{} of {} nodes are out of the role {}", gone.len(), nodes.len(), self.role.name))
+            .with_failed(gone.into_iter().map(of).collect()))
+    }
+}
+
+impl std::fmt::Debug for Acting {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Acting").field("role", &self.role.name).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,276 @@
+//! A role's script, compiled once and called: `apply`, its handlers, `healthy`.
+
+use super::Acting;
+use super::unknown::Unknowns;
+use crate::base::error::{Error, Kind, Location, Result};
+use crate::base::suggest::nearest;
+use crate::domain::node::NodeSet;
+use crate::domain::resource::{Ledger, Mode, NodeReport, Wanted};
+use crate::domain::role::Role;
+use crate::domain::role::handler::{self, Handler, UnitAction};
+use crate::domain::rollout::Watch;
+use crate::script::convert::from_json;
+use crate::script::run::{compile, guarded};
+use crate::script::{Host, diagnostics};
+use rhai::{AST, CallFnOptions, Dynamic, Engine, Map, Scope};
+use serde_json::Value;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+/// Functions that we call ourselves: no handlers.
+const OWN: [&str; 2] = ["apply", "healthy"];
+
+/// A role whose script is compiled.
+#[derive(Clone)]
+pub struct Program {
+    pub role: Arc<Role>,
+    pub ast: AST,
+    /// Its functions of nodes and variables.
+    functions: BTreeSet<String>,
+}
+
+/// What came of applying a role.
+#[derive(Clone, Debug)]
+pub struct Applied {
+    /// One for each node.
+    pub reports: Vec<NodeReport>,
+    /// The script failed, and not because of any node: there is no use in trying it on others.
+    pub broken: Option<Error>,
+}
+
+/// One role on some nodes, being worked on.
+struct Work<'a> {
+    program: &'a Program,
+    engine: &'a Engine,
+    /// As the role's script sees it.
+    host: Arc<Host>,
+    acting: Arc<Acting>,
+}
+
+impl Program {
+    /// Compiles the role's script, and looks whether it can be applied.
+    pub fn compile(engine: &Engine, host: &Host, role: Arc<Role>) -> Result<Self> {
+        let name = role.main.name.clone();
+        let text = role.main.clone().text()?;
+        let ast = compile(engine, host, &name, &text, &Scope::new())
+            .map_err(|e| diagnostics::explain(engine, host, &e, &name).exit_with(2))?;
+        let takes_two = ast.iter_functions().filter(|f| f.params.len() == 2 && f.this_type.is_none());
+        let functions: BTreeSet<String> = takes_two.map(|f| f.name.to_owned()).collect();
+        if !functions.contains("apply") {
+            let place = Location::line(host.sources().display(&name), 0);
+            let error = Error::new(Kind::Script, format!("role {} has no fn apply(nodes, vars)", role.name)).at(place);
+            let others: BTreeSet<&str> = ast.iter_functions().map(|f| f.name).collect();
+            let error = match nearest("apply", others.iter().copied()) {
+                Some(near) => error.hint(format!("Did you mean the function \"{near}\" to be it?")),
+                None if others.contains("apply") => error.hint("Its apply takes other parameters: it must take these two."),
+                None => error,
+            };
+            return Err(error.exit_with(2));
+        }
+        Ok(Self { role, ast, functions })
+    }
+
+    /// Applies the role to the nodes, and runs its handlers where something changed. Failures of nodes are in the reports; an
+    /// error here means that the work was interrupted.
+    pub fn apply(
+        &self,
+        engine: &Engine,
+        host: &Host,
+        nodes: &NodeSet,
+        vars: Map,
+        mode: Mode,
+        watch: &Arc<dyn Watch>,
+    ) -> Result<Applied> {
+        let work = self.work(engine, host, nodes, vars, mode, watch);
+        let mut broken = work.call("apply", nodes)?;
+        if broken.is_none() {
+            broken = work.handlers()?;
+        }
+        Ok(work.report(broken, &format!("applying role {}", self.role.name)))
+    }
+
+    /// Calls the role's `healthy`, if it has one.
+    pub fn healthy(
+        &self,
+        engine: &Engine,
+        host: &Host,
+        nodes: &NodeSet,
+        vars: Map,
+        watch: &Arc<dyn Watch>,
+    ) -> Result<Option<Applied>> {
+        if !self.functions.contains("healthy") {
+            return Ok(None);
+        }
+        let work = self.work(engine, host, nodes, vars, Mode::default(), watch);
+        let broken = work.call("healthy", nodes)?;
+        Ok(Some(work.report(broken, &format!("asking role {} whether the node is healthy", self.role.name))))
+    }
+
+    fn work<'a>(
+        &'a self,
+        engine: &'a Engine,
+        host: &Host,
+        nodes: &NodeSet,
+        vars: Map,
+        mode: Mode,
+        watch: &Arc<dyn Watch>,
+    ) -> Work<'a> {
+        let acting = Arc::new(Acting {
+            role: self.role.clone(),
+            vars,
+            ledger: Arc::new(Ledger::new(host.fleet(), nodes, mode, Some(self.role.name.clone()))),
+            handlers: self.functions.iter().filter(|f| !OWN.contains(&f.as_str())).cloned().collect(),
+            unknowns: Unknowns::default(),
+            watch: watch.clone(),
+        });
+        Work { program: self, engine, host: host.in_role(acting.clone()), acting }
+    }
+}
+
+impl Work<'_> {
+    /// Calls a function of the role with the nodes, and brings about what it asked for. When it fails because of nodes, these
+    /// are out, and it is called again with the others. Returns an error that is none of a node.
+    fn call(&self, function: &str, nodes: &NodeSet) -> Result<Option<Error>> {
+        loop {
+            let gone = self.acting.ledger.gone();
+            let left = nodes.without(&gone);
+            if left.is_empty() {
+                return Ok(None);
+            }
+            let error = match self.call_once(function, &left) {
+                Ok(()) => return Ok(None),
+                Err(error) => error,
+            };
+            self.host.check()?;
+            let mut any = false;
+            for (name, error) in causes(&error) {
+                if let Some(node) = left.iter().find(|n| n.name == name) {
+                    self.acting.ledger.fail(node, error);
+                    any = true;
+                }
+            }
+            if !any {
+                return Ok(self.beyond_a_check(&left, &error).map_or(Some(error), |()| None));
+            }
+            self.acting.ledger.begin_again();
+        }
+    }
+
+    fn call_once(&self, function: &str, nodes: &NodeSet) -> Result<()> {
+        let options = CallFnOptions::new().with_tag(Dynamic::from(self.host.clone()));
+        let args = (nodes.clone(), self.acting.vars.clone());
+        let run = || {
+            let call =
+                || self.engine.call_fn_with_options::<Dynamic>(options, &mut Scope::new(), &self.program.ast, function, args);
+            self.host.enter(call)
+        };
+        if let Err(error) = guarded(run)? {
+            return Err(diagnostics::explain(self.engine, &self.host, &error, &self.program.role.main.name));
+        }
+        self.acting.flush(&self.host)
+    }
+
+    /// In a check a script may fail because of something that was not run: then nobody knows how it would go on.
+    fn beyond_a_check(&self, nodes: &NodeSet, error: &Error) -> Option<()> {
+        if !self.acting.ledger.mode().check || self.acting.unknowns.is_empty() {
+            return None;
+        }
+        self.acting.flush(&self.host).ok()?;
+        let why = format!("the script went no further, which may come of what was not run: {}", error.message());
+        self.acting.note(nodes, "role", &self.program.role.name, &why, error.details().places.first().cloned());
+        Some(())
+    }
+
+    /// Runs what was notified, each handler once, in the order of first notice.
+    fn handlers(&self) -> Result<Option<Error>> {
+        let ledger = &self.acting.ledger;
+        let mut done: BTreeSet<String> = BTreeSet::new();
+        loop {
+            let pending = ledger.pending();
+            let left = pending.keys().filter(|h| !done.contains(*h)).cloned().collect();
+            let Some(name) = handler::in_order(left, &ledger.reports()).into_iter().next() else { return Ok(None) };
+            let what = Handler::parse(&name);
+            let mut nodes = pending.get(&name).cloned().unwrap_or_default();
+            if let Some(restarted) = what.superseded_by().and_then(|h| pending.get(&h).cloned()) {
+                nodes = nodes.without(&restarted);
+            }
+            let broken = if nodes.is_empty() { None } else { self.handle(&what, &nodes)? };
+            if broken.is_some() {
+                return Ok(broken);
+            }
+            if !ledger.mode().check {
+                let mut cleared = vec![name.as_str()];
+                let reload;
+                if let Handler::Restart(unit) = &what {
+                    reload = format!("reload {unit}");
+                    cleared.push(&reload);
+                }
+                self.host.block_on_to_the_end(ledger.clear(&cleared, &nodes.without(&ledger.gone())))?;
+            }
+            done.insert(name);
+        }
+    }
+
+    fn handle(&self, what: &Handler, nodes: &NodeSet) -> Result<Option<Error>> {
+        let (unit, restart) = match what {
+            Handler::Restart(unit) => (unit, true),
+            Handler::Reload(unit) => (unit, false),
+            Handler::Function(name) => return self.function(name, nodes),
+        };
+        let action = Arc::new(UnitAction { unit: unit.clone(), restart });
+        let wanted = |resource| Wanted { resource, notify: Vec::new(), place: None };
+        self.acting.ledger.add(nodes.iter().map(|node| (node.clone(), wanted(action.clone()))));
+        self.acting.flush(&self.host)?;
+        Ok(None)
+    }
+
+    fn function(&self, name: &str, nodes: &NodeSet) -> Result<Option<Error>> {
+        let role = &self.program.role.name;
+        if !self.program.functions.contains(name) {
+            // Of an earlier run: the role was another one then.
+            let what = "was left to be run by an earlier deploy, and the role has no such function any more";
+            self.host.cx.events.warn(format!("handler {name} of role {role} {what}: it is forgotten"));
+            return Ok(None);
+        }
+        if self.acting.ledger.mode().check {
+            self.acting.note(nodes, "handler", name, "it would be run at the end", None);
+            return Ok(None);
+        }
+        self.call(name, nodes)
+    }
+
+    fn report(&self, broken: Option<Error>, doing: &str) -> Applied {
+        let mut reports = self.acting.ledger.reports();
+        for report in &mut reports {
+            report.items.extend(self.acting.unknowns.of(&report.node));
+            report.failure = report.failure.take().or_else(|| broken.clone()).map(|e| e.context(doing));
+        }
+        Applied { reports, broken }
+    }
+}
+
+/// The nodes that an error comes of, each with its own, which knows the place in the script too.
+fn causes(error: &Error) -> Vec<(String, Error)> {
+    let details = error.details();
+    if details.failed.is_empty() {
+        return details.node.iter().map(|node| (node.clone(), error.clone())).collect();
+    }
+    let mut found = Vec::new();
+    for cause in &details.failed {
+        for (node, mut cause) in causes(cause) {
+            let inner = cause.details_mut();
+            if inner.places.is_empty() {
+                inner.places.clone_from(&details.places);
+            }
+            inner.context.extend(details.context.iter().cloned());
+            inner.command = inner.command.take().or_else(|| details.command.clone());
+            found.push((node, cause));
+        }
+    }
+    found
+}
+
+/// Variables as a script sees them.
+pub fn vars_map(vars: &serde_json::Map<String, Value>) -> Map {
+    vars.iter().map(|(k, v)| (k.into(), from_json(v))).collect()
+}
