@@ -13,11 +13,21 @@ use clap_complete::engine::ArgValueCompleter;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+const EXAMPLES: &str = "\
+Examples:
+  opsrun run scripts/setup.rhai 4504
+  opsrun scripts/setup.rhai 4504                     the same
+  opsrun scripts/setup.rhai --help                   what it takes
+  opsrun scripts/populate_and_snapshot.rhai 4504 --rows=200000
+
+Exit codes: 0 done; 1 it failed; 2 it could not begin; 130 interrupted; else what it gave to exit(n).";
+
 /// Run a script
 ///
 /// The words after the script are its own: the deployment's name first, when it works on one.
 /// `opsrun run SCRIPT --help` shows what it takes.
 #[derive(clap::Args, Debug)]
+#[command(after_help = EXAMPLES)]
 pub struct Args {
     /// The script
     #[arg(add = ArgValueCompleter::new(scripts))]
