@@ -73,7 +73,7 @@ fn run_folder(app: &App, args: &Args, run_name: &str) -> Result<Option<RunFolder
     RunFolder::begin(&deployment, run_name, &args.script, &args.words[1..]).map(Some)
 }
 
-fn run_name(script: &Path) -> String {
+pub(super) fn run_name(script: &Path) -> String {
     let name = script.file_stem().unwrap_or_default().to_string_lossy();
     format!("{}-{name}", jiff::Timestamp::now().strftime("%Y%m%dT%H%M%S%3fZ"))
 }
@@ -83,7 +83,7 @@ pub fn host(app: &App, script: &Path, words: Vec<String>, deployment: Option<Str
     host_with(app, words, deployment, app.cx.clone(), run_name(script))
 }
 
-fn host_with(app: &App, words: Vec<String>, deployment: Option<String>, cx: Cx, run_name: String) -> Arc<Host> {
+pub(super) fn host_with(app: &App, words: Vec<String>, deployment: Option<String>, cx: Cx, run_name: String) -> Arc<Host> {
     let ui = app.ui.clone();
     let ask = move |name: &str| {
         if !ui.is_interactive() {
