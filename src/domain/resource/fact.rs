@@ -52,6 +52,41 @@ pub struct Known {
     pub outputs: BTreeMap<String, (u8, Vec<u8>)>,
 }
 
+impl Known {
+    /// Whether this has been asked for and answered.
+    pub fn has(&self, fact: &Fact) -> bool {
+        match fact {
+            Fact::Path(path) => self.paths.contains_key(path),
+            Fact::Content { path, .. } => self.contents.contains_key(path),
+            Fact::Package(name) => self.packages.contains_key(name),
+            Fact::Offer(name) => self.offers.contains_key(name),
+            Fact::Unit(name) => self.units.contains_key(name),
+            Fact::User(name) => self.users.contains_key(name),
+            Fact::Group(name) => self.groups.contains_key(name),
+            Fact::Sysctl(name) => self.sysctls.contains_key(name),
+            Fact::Mount(path) => self.mounts.contains_key(path),
+            Fact::Test(command) => self.tests.contains_key(command),
+            Fact::Output(command) => self.outputs.contains_key(command),
+        }
+    }
+
+    /// Takes over what is known newer.
+    pub fn update(&mut self, newer: Self) {
+        let Self { paths, contents, packages, offers, units, users, groups, sysctls, mounts, tests, outputs } = newer;
+        self.paths.extend(paths);
+        self.contents.extend(contents);
+        self.packages.extend(packages);
+        self.offers.extend(offers);
+        self.units.extend(units);
+        self.users.extend(users);
+        self.groups.extend(groups);
+        self.sysctls.extend(sysctls);
+        self.mounts.extend(mounts);
+        self.tests.extend(tests);
+        self.outputs.extend(outputs);
+    }
+}
+
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum PathKind {
     File,

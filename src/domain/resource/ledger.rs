@@ -1,6 +1,6 @@
 //! What a role, or one call of a script, wants of its nodes: queued by node, brought about together, reported.
 
-use super::converge::{NodeReport, Scope, converge};
+use super::converge::{NodeReport, Scope, converge, forget};
 use super::{Item, Mode, Outcome, Wanted};
 use crate::base::error::{Error, Result};
 use crate::domain::fleet::Fleet;
@@ -187,11 +187,14 @@ impl Ledger {
 
     /// These handlers have run on these nodes: they are no longer pending there. One round trip.
     pub async fn clear(&self, handlers: &[&str], nodes: &NodeSet) -> Result<()> {
-        let _ = handlers;
-        for node in nodes.iter() {
-            self.book().page(node).pending.retain(|p| !handlers.contains(&p.as_str()));
+        if let Some(role) = self.role.as_ref().filter(|_| !self.mode.check && !handlers.is_empty()) {
+            forget(&self.fleet, nodes, role, handlers).await?;
         }
-        self.fleet.cx.cancel.check()
+        let mut book = self.book();
+        for node in nodes.iter() {
+            book.page(node).pending.retain(|p| !handlers.contains(&p.as_str()));
+        }
+        Ok(())
     }
 
     fn book(&self) -> MutexGuard<'_, Book> {

@@ -4,10 +4,20 @@
 //! one round trip a node; `decide` compares, and touches nothing; what is to be changed is a piece of shell, run in order
 //! with the others in as few round trips as their dependencies allow (`converge`).
 
+mod answer;
 mod converge;
+mod exchange;
 mod fact;
+mod failure;
+mod hearing;
 pub mod kinds;
 mod ledger;
+mod program;
+mod read;
+#[cfg(test)]
+mod tests;
+mod touch;
+mod view;
 
 pub use converge::{NodeReport, Scope, converge};
 pub use fact::{Fact, Known, PathKind, PathState, UnitState, UserState};
@@ -69,7 +79,7 @@ pub struct Change {
     pub touches: Vec<Touch>,
     /// What is certain to be so afterwards: of touched facts, those in here need not be read again, and a check goes on with
     /// them: a file in a directory that is still to be made is no unknown.
-    pub leaves: Known,
+    pub leaves: Box<Known>,
     /// It only waits or looks: nothing is counted as changed.
     pub passive: bool,
     pub timeout: Option<Duration>,

@@ -4,7 +4,7 @@
 
 use super::ending::Mark;
 use super::pool::{Lease, Use};
-use super::{Client, connect};
+use super::{Client, Take, connect};
 use crate::base::capture::Capture;
 use crate::base::command::{Command, Exit, Output};
 use crate::base::endpoint::Endpoint;
@@ -14,6 +14,7 @@ use crate::base::units::format_duration;
 use bytes::Bytes;
 use russh::client::Msg;
 use russh::{Channel, ChannelMsg, ChannelReadHalf, ChannelWriteHalf, Sig};
+use std::collections::VecDeque;
 use std::time::Duration;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
@@ -69,27 +70,63 @@ pub(super) struct Parts {
 }
 
 pub(super) async fn run(client: &Client, endpoint: &Endpoint, command: &Command, live: bool, cx: &Cx) -> Result<Output> {
-    let fail = |error: Error| {
-        let mut error = error.on_node(&endpoint.name);
-        error.details_mut().command = Some(command.line.clone());
-        error
-    };
-    let session = client.session(endpoint, cx).await.map_err(fail)?;
-    let start = Instant::now();
-    let mut running = Running::start(client, endpoint, session, command).await.map_err(fail)?;
     let mut capture = Capture::new(command, &endpoint.name, live, &cx.events);
-    let deadline = command.timeout.map(|limit| start + limit);
-    let end = running.drive(&mut Once(Some(command.input()).filter(|input| !input.is_empty())), &mut capture, deadline, cx).await;
-    let took = start.elapsed();
+    let mut input = Once(Some(command.input()).filter(|input| !input.is_empty()));
+    let (end, took) = drive(client, endpoint, command, &mut input, &mut capture, cx).await?;
     match end {
         End::Exit(exit) => Ok(capture.finish(exit, took)),
-        End::TimedOut => Err(fail(command.timed_out(&capture.finish(Exit::Signal("TERM".to_owned()), took)))),
-        End::Cut(why) => Err(fail(
+        End::TimedOut => {
+            let so_far = capture.finish(Exit::Signal("TERM".to_owned()), took);
+            Err(failure(command.timed_out(&so_far), endpoint, command))
+        }
+        other => Err(failure(other.into_error(endpoint), endpoint, command)),
+    }
+}
+
+/// As `run`, with input in pieces after the command's own, and the output handed over as it comes.
+pub(super) async fn run_into(
+    client: &Client,
+    endpoint: &Endpoint,
+    command: &Command,
+    input: Vec<Bytes>,
+    take: &mut Take<'_>,
+    cx: &Cx,
+) -> Result<Exit> {
+    let mut input = Pieces(std::iter::once(command.input()).chain(input).filter(|piece| !piece.is_empty()).collect());
+    match drive(client, endpoint, command, &mut input, &mut Taker(take), cx).await?.0 {
+        End::Exit(exit) => Ok(exit),
+        other => Err(failure(other.into_error(endpoint), endpoint, command)),
+    }
+}
+
+/// Runs a command to whatever end, and says how long it ran.
+async fn drive(
+    client: &Client,
+    endpoint: &Endpoint,
+    command: &Command,
+    source: &mut impl Source,
+    sink: &mut impl Sink,
+    cx: &Cx,
+) -> Result<(End, Duration)> {
+    let session = client.session(endpoint, cx).await.map_err(|e| failure(e, endpoint, command))?;
+    let start = Instant::now();
+    let deadline = command.timeout.map(|limit| start + limit);
+    let mut running = Running::start(client, endpoint, session, command).await.map_err(|e| failure(e, endpoint, command))?;
+    match running.drive(source, sink, deadline, cx).await {
+        End::Cut(why) => Err(failure(
             Error::new(Kind::Connection, format!("lost the connection to {} while a command ran: {why}", endpoint.address()))
                 .hint(format!("The command may still be running on {}.", endpoint.name)),
+            endpoint,
+            command,
         )),
-        other => Err(fail(other.into_error(endpoint))),
+        end => Ok((end, start.elapsed())),
     }
+}
+
+fn failure(error: Error, endpoint: &Endpoint, command: &Command) -> Error {
+    let mut error = error.on_node(&endpoint.name);
+    error.details_mut().command = Some(command.line.clone());
+    error
 }
 
 /// Where a command's input comes from, in pieces.
@@ -109,6 +146,25 @@ pub(super) struct Once(pub Option<Bytes>);
 impl Source for Once {
     async fn next(&mut self) -> Result<Option<Bytes>> {
         Ok(self.0.take())
+    }
+}
+
+/// Input in pieces that are there already.
+struct Pieces(VecDeque<Bytes>);
+
+impl Source for Pieces {
+    async fn next(&mut self) -> Result<Option<Bytes>> {
+        Ok(self.0.pop_front())
+    }
+}
+
+/// Output for somebody who takes it at once.
+struct Taker<'a, 'b>(&'a mut Take<'b>);
+
+impl Sink for Taker<'_, '_> {
+    async fn take(&mut self, stream: Stream, data: Bytes) -> Result<()> {
+        (self.0)(stream, &data);
+        Ok(())
     }
 }
 

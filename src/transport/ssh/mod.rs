@@ -13,10 +13,11 @@ mod proxy;
 mod shell;
 mod transfer;
 
-use crate::base::command::{Command, Output};
+use crate::base::command::{Command, Exit, Output};
 use crate::base::endpoint::Endpoint;
 use crate::base::error::{Error, Kind, Result};
-use crate::base::event::Cx;
+use crate::base::event::{Cx, Stream};
+use bytes::Bytes;
 use hostkeys::KnownHosts;
 use keys::KeyRing;
 use pool::Pool;
@@ -52,10 +53,8 @@ impl Default for Settings {
         Self {
             keepalive: Duration::from_secs(15),
             ask_passphrase: Arc::new(|path| {
-                let message = format!(
-                    "the private key {} is encrypted, and there is no terminal to ask for its passphrase",
-                    path.display()
-                );
+                let message =
+                    format!("the private key {} is encrypted, and nobody is there to ask for its passphrase", path.display());
                 Err(Error::new(Kind::Auth, message).hint(format!("Unlock it in an ssh-agent: ssh-add {}", path.display())))
             }),
             agent: std::env::var_os("SSH_AUTH_SOCK").filter(|s| !s.is_empty()).map(PathBuf::from),
@@ -64,6 +63,9 @@ impl Default for Settings {
         }
     }
 }
+
+/// Takes output as it comes.
+pub type Take<'a> = dyn FnMut(Stream, &[u8]) + Send + 'a;
 
 /// Reaches hosts. Clones share connections and keys; connections close when the last clone is dropped.
 #[derive(Clone)]
@@ -126,6 +128,19 @@ impl Client {
     /// dropped; `settle` waits for that.
     pub async fn run(&self, endpoint: &Endpoint, command: &Command, live: bool, cx: &Cx) -> Result<Output> {
         exec::run(self, endpoint, command, live, cx).await
+    }
+
+    /// As `run`, with further input in pieces that are not copied, and the output handed to `take` as it comes: nothing of it
+    /// is kept here.
+    pub async fn run_into(
+        &self,
+        endpoint: &Endpoint,
+        command: &Command,
+        input: Vec<Bytes>,
+        take: &mut Take<'_>,
+        cx: &Cx,
+    ) -> Result<Exit> {
+        exec::run_into(self, endpoint, command, input, take, cx).await
     }
 
     /// Connects, and so proves that the host is reachable and lets us in. Commands then find the connection ready.
