@@ -4,7 +4,7 @@
 set -eu
 
 run_packages="gcc libc6-dev ca-certificates openjdk-17-jre-headless maven"
-test_packages="openssh-server openssh-client rsync git sudo procps"
+test_packages="openssh-server openssh-client rsync git sudo procps systemd-container debootstrap iproute2 nftables"
 
 want=$run_packages
 [ "${1:-test}" = run ] || want="$want $test_packages"

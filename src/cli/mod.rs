@@ -22,6 +22,7 @@ mod table;
 pub use app::App;
 
 use crate::base::error::{Error, Kind, Result};
+use crate::transport::provider;
 use crate::ui::{ColorChoice, Ui, UiSettings};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use std::ffi::OsString;
@@ -106,7 +107,8 @@ impl Command {
 
 /// Runs the program: words in, exit code out. Errors are shown here and nowhere else.
 pub fn main() -> ExitCode {
-    if let Some(code) = crate::transport::provider::local::hidden(&std::env::args_os().skip(1).collect::<Vec<_>>()) {
+    let words: Vec<OsString> = std::env::args_os().skip(1).collect();
+    if let Some(code) = provider::local::hidden(&words).or_else(|| provider::machine::hidden(&words)) {
         return code.into();
     }
     clap_complete::CompleteEnv::with_factory(complete::command).complete();

@@ -200,8 +200,8 @@ fn what_cannot_be_done_is_said_plainly() {
         name.clone_into(&mut spec.name);
         lab.try_create(&[spec]).unwrap_err().message().to_owned()
     };
-    assert_eq!(bad("../evil"), "\"../evil\" cannot be the name of a local node");
-    assert_eq!(bad(".supervisor"), "\".supervisor\" cannot be the name of a local node");
+    assert_eq!(bad("../evil"), "\"../evil\" cannot be the name of a node");
+    assert_eq!(bad(".supervisor"), "\".supervisor\" cannot be the name of a node");
     let broken = Local::new("/no/such/opsrun".into());
     let error = lab.runtime.block_on(broken.create(&lab.site, &specs("x", 1), &Cx::quiet())).unwrap_err();
     assert_eq!(error.message(), "cannot start /no/such/opsrun: no such file or directory");

@@ -25,6 +25,7 @@ use std::path::{Path, PathBuf};
 #[serde(rename_all = "lowercase")]
 pub enum ProviderKind {
     Local,
+    Machine,
     Static,
 }
 
@@ -32,8 +33,14 @@ impl ProviderKind {
     pub fn name(self) -> &'static str {
         match self {
             Self::Local => "local",
+            Self::Machine => "machine",
             Self::Static => "static",
         }
+    }
+
+    /// Whether this option of a group means anything to it.
+    pub fn uses(self, option: &str) -> bool {
+        self == Self::Machine && ["image", "cpus", "memory"].contains(&option)
     }
 }
 
@@ -55,7 +62,7 @@ pub struct Group {
     /// Variables of its roles, before those of all groups.
     #[serde(default, skip_serializing_if = "serde_json::Map::is_empty")]
     pub vars: serde_json::Map<String, serde_json::Value>,
-    /// What only the provider understands: `instance_type`, `ami`, `state`.
+    /// What only the provider understands: `instance_type`, `ami`, `state`, `image`, `cpus`, `memory`.
     #[serde(flatten)]
     pub options: serde_json::Map<String, serde_json::Value>,
 }
@@ -178,8 +185,9 @@ impl Config {
         let cloud = ["region", "availability_zone", "access_key", "secret_key"];
         let mut keys: Vec<&str> = cloud.into_iter().filter(|k| self.places.contains_key(*k)).collect();
         let of_group = |g: &Group| -> Vec<String> {
-            let user = g.user.as_ref().filter(|_| self.provider == ProviderKind::Local).map(|_| "user");
-            g.options.keys().map(String::as_str).chain(user).map(|k| format!("groups.{}.{k}", g.name)).collect()
+            let user = g.user.as_ref().filter(|_| self.provider != ProviderKind::Static).map(|_| "user");
+            let options = g.options.keys().map(String::as_str).filter(|key| !self.provider.uses(key));
+            options.chain(user).map(|k| format!("groups.{}.{k}", g.name)).collect()
         };
         let dotted: Vec<String> = self.groups.iter().flat_map(of_group).collect();
         keys.extend(dotted.iter().map(String::as_str));

@@ -5,11 +5,11 @@ use super::tree::{Data, Entry, Node, Place};
 use super::{Group, SecretSource};
 use crate::base::error::{Error, Result};
 use crate::base::secret::Secret;
-use crate::base::suggest;
+use crate::base::{suggest, units};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-const GROUP: [&str; 8] = ["count", "hosts", "user", "roles", "vars", "instance_type", "ami", "state"];
+const GROUP: [&str; 11] = ["count", "hosts", "user", "roles", "vars", "instance_type", "ami", "state", "image", "cpus", "memory"];
 /// More nodes than this is a slip of the finger.
 const MAX_COUNT: i64 = 10_000;
 
@@ -144,7 +144,15 @@ impl<'a> Reader<'a> {
                     let state = choice(key, &label, &[("running", "running"), ("stopped", "stopped")])?;
                     group.options.insert(key.key.clone(), state.into());
                 }
-                "instance_type" | "ami" => {
+                "cpus" => {
+                    group.options.insert(key.key.clone(), cpus_of(key, &label)?);
+                }
+                "memory" => {
+                    let text = self.text(key, &label)?;
+                    units::parse_size(&text).map_err(|bad| as_config(&bad, key, &label))?;
+                    group.options.insert(key.key.clone(), text.into());
+                }
+                "instance_type" | "ami" | "image" => {
                     group.options.insert(key.key.clone(), self.text(key, &label)?.into());
                 }
                 _ => {
@@ -228,6 +236,15 @@ fn count_of(entry: &Entry, name: &str) -> Result<usize> {
         }
         Data::Int(count) if count > MAX_COUNT => Err(wrong(entry, name, &format!("must be at most {MAX_COUNT}"))),
         _ => Err(wrong(entry, name, "must be a whole number, 0 or more")),
+    }
+}
+
+fn cpus_of(entry: &Entry, name: &str) -> Result<serde_json::Value> {
+    match entry.value.data {
+        Data::Int(_) | Data::Float(_) if entry.value.to_json().as_f64().is_some_and(|cpus| (0.01..=10_000.0).contains(&cpus)) => {
+            Ok(entry.value.to_json())
+        }
+        _ => Err(wrong(entry, name, "must be a number of processors above 0, such as 1.5")),
     }
 }
 

@@ -101,8 +101,9 @@ fn check_hosts(config: &Config) -> Result<()> {
                 return Err(at_key(config, error, &key)
                     .hint(format!("Write `groups: {{ {name}: {{ hosts: [\"user@address:port\", …] }} }}`.")));
             }
-            ProviderKind::Local if !group.hosts.is_empty() => {
-                let error = Error::config(format!("group `{name}` has `hosts`, but the provider is `local`"));
+            ProviderKind::Local | ProviderKind::Machine if !group.hosts.is_empty() => {
+                let provider = config.provider.name();
+                let error = Error::config(format!("group `{name}` has `hosts`, but the provider is `{provider}`"));
                 return Err(at_key(config, error, &key)
                     .hint("Use `provider: static` to work on these hosts, or `count` for nodes on this machine."));
             }
@@ -145,11 +146,11 @@ fn provider(top: &[Entry], groups: &[Group]) -> Result<ProviderKind> {
     };
     if let Some(entry) = get(top, "provider") {
         if let Data::Text(name) = &entry.value.data
-            && ["aws", "machine"].contains(&name.as_str())
+            && name == "aws"
         {
             return Err(later(name, entry, ""));
         }
-        let known = [("local", ProviderKind::Local), ("static", ProviderKind::Static)];
+        let known = [("local", ProviderKind::Local), ("machine", ProviderKind::Machine), ("static", ProviderKind::Static)];
         return choice(entry, "provider", &known);
     }
     if groups.iter().any(|g| !g.hosts.is_empty()) {

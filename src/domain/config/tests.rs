@@ -112,7 +112,7 @@ fn errors_name_file_line_key_and_what_was_expected() {
     );
     assert_eq!(
         one("provider: lokal\n"),
-        "`provider` must be local or static, not the text \"lokal\"\nat a.yml:1:11 provider: lokal\nhint: Did you mean `local`?"
+        "`provider` must be local or machine or static, not the text \"lokal\"\nat a.yml:1:11 provider: lokal\nhint: Did you mean `local`?"
     );
     assert_eq!(
         one("owner: 5\nprovider: local"),
@@ -152,7 +152,7 @@ fn the_provider_is_told_by_what_only_it_needs() {
         refused(&[("a.yml", "server_count: 1\nserver_instance_type: i4i.large")]),
         "provider `aws` (meant by `server_instance_type`, as no `provider` is given) is not in this version of opsrun yet\nat a.yml:2:23 server_instance_type: i4i.large\nhint: `provider: local` runs nodes on this machine; `provider: static` uses hosts you have."
     );
-    assert!(refused(&[("a.yml", "provider: machine")]).starts_with("provider `machine` is not in this version of opsrun yet\n"));
+    assert!(refused(&[("a.yml", "provider: aws")]).starts_with("provider `aws` is not in this version of opsrun yet\n"));
     assert!(refused(&[("a.yml", "server_count: 1")]).starts_with("no `provider` is given\nhint: Add `provider: local`"));
     assert!(refused(&[("a.yml", "provider: static\nserver_count: 1")]).starts_with("group `server` has no `hosts`"));
     assert!(refused(&[("a.yml", "provider: local\ngroups: {s: {hosts: [a]}}")]).contains("but the provider is `local`"));

@@ -87,6 +87,7 @@ impl Plan {
 pub async fn plan(request: &Request, cx: &Cx) -> Result<Plan> {
     let record = request.store.read()?;
     request.check(record.as_ref())?;
+    request.provider.check()?;
     let found = match &record {
         Some(record) => request.provider.list(&site(&request.store, record, &request.config), cx).await?,
         None => Vec::new(),

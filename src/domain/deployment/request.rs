@@ -104,6 +104,10 @@ fn options(config: &Config, group: &Group, index: usize) -> Map<String, Value> {
     match config.provider {
         // Its nodes have one user, who runs opsrun.
         ProviderKind::Local => {}
+        ProviderKind::Machine => {
+            let known = group.options.iter().filter(|(key, _)| ProviderKind::Machine.uses(key));
+            options.extend(known.map(|(key, value)| (key.clone(), value.clone())));
+        }
         ProviderKind::Static => {
             set("host", group.hosts.get(index).cloned());
             set("user", group.user.clone());

@@ -1,6 +1,9 @@
 //! Where nodes come from. One trait: what exists, create, change, destroy.
 
+mod files;
 pub mod local;
+pub mod machine;
+mod processes;
 pub mod static_hosts;
 
 use crate::base::endpoint::Endpoint;
@@ -65,6 +68,11 @@ pub trait Provider: Send + Sync {
     /// Whether its nodes are processes of this machine: they may have ended with it, and looking costs next to nothing.
     fn runs_here(&self) -> bool {
         false
+    }
+
+    /// Whether it can work here at all: looked at before anything is touched.
+    fn check(&self) -> Result<()> {
+        Ok(())
     }
 
     /// Every node of the deployment that exists, in any order. Reads only.

@@ -2,6 +2,7 @@
 
 use super::control::{Answer, Client, Request};
 use super::layout::Layout;
+use super::processes;
 use super::supervisor::{self, Hold};
 use crate::base::error::{Error, IoResultExt, Kind, Result};
 use crate::base::event::Cx;
@@ -126,7 +127,7 @@ fn detach(dir: &Path) -> Result<()> {
 }
 
 fn detached(dir: &Path) -> Result<()> {
-    close_inherited();
+    processes::close_inherited();
     let _ = nix::sys::prctl::set_name(c"opsrun");
     let os = |what: &str, e: nix::Error| Error::new(Kind::Provider, format!("{what}: {e}"));
     nix::unistd::setsid().map_err(|e| os("cannot start a session", e))?;
@@ -150,14 +151,4 @@ fn detached(dir: &Path) -> Result<()> {
     }
     say(BUSY);
     Ok(())
-}
-
-/// Whatever the shell that started us had open (the lock of a `flock 9`, a pipe that should end) must not live on in us.
-/// Called before anything of ours is open.
-fn close_inherited() {
-    let Ok(entries) = std::fs::read_dir("/proc/self/fd") else { return };
-    let open: Vec<i32> = entries.flatten().filter_map(|e| e.file_name().to_str()?.parse().ok()).filter(|fd| *fd > 2).collect();
-    for fd in open {
-        let _ = nix::unistd::close(fd);
-    }
 }

@@ -12,14 +12,13 @@ mod address;
 mod control;
 mod daemon;
 mod layout;
-mod processes;
 mod reaper;
 mod remove;
 mod server;
 mod slayer;
 mod supervisor;
 
-use super::{NodeFound, NodeSpec, NodeStatus, Provider, Site};
+use super::{NodeFound, NodeSpec, NodeStatus, Provider, Site, processes};
 use crate::base::endpoint::Endpoint;
 use crate::base::error::{Error, Kind, Result};
 use crate::base::event::Cx;

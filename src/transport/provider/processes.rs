@@ -140,6 +140,16 @@ pub fn canonical(path: &Path) -> PathBuf {
     path.canonicalize().unwrap_or_else(|_| path.to_owned())
 }
 
+/// Whatever the shell that started us had open (the lock of a `flock 9`, a pipe that should end) must not live on in us.
+/// Called before anything of ours is open.
+pub fn close_inherited() {
+    let Ok(entries) = std::fs::read_dir("/proc/self/fd") else { return };
+    let open: Vec<i32> = entries.flatten().filter_map(|e| e.file_name().to_str()?.parse().ok()).filter(|fd| *fd > 2).collect();
+    for fd in open {
+        let _ = nix::unistd::close(fd);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
