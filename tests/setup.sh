@@ -4,7 +4,7 @@
 set -eu
 
 run_packages="gcc libc6-dev ca-certificates openjdk-17-jre-headless maven"
-test_packages="openssh-server openssh-client rsync git sudo procps systemd-container debootstrap iproute2 nftables"
+test_packages="openssh-server openssh-client rsync git sudo procps systemd-container debootstrap iproute2 nftables python3-venv"
 
 want=$run_packages
 [ "${1:-test}" = run ] || want="$want $test_packages"
@@ -26,6 +26,14 @@ fi
 # HdrHistogram's own log reader, which ours is compared with.
 jar="$HOME/.m2/repository/org/hdrhistogram/HdrHistogram/2.1.12/HdrHistogram-2.1.12.jar"
 [ -e "$jar" ] || mvn -q dependency:get -Dartifact=org.hdrhistogram:HdrHistogram:2.1.12
+# The cloud's emulator (and boto3 with it), in a venv outside the repo.
+moto='moto[server]==5.2.5'
+venv="${XDG_CACHE_HOME:-$HOME/.cache}/opsrun-test/moto"
+if [ "$(cat "$venv/installed" 2>/dev/null)" != "$moto" ]; then
+    python3 -m venv --clear "$venv"
+    "$venv/bin/pip" install -q "$moto"
+    echo "$moto" > "$venv/installed"
+fi
 if command -v rustup >/dev/null; then
     cargo fmt --version >/dev/null 2>&1 || rustup component add rustfmt
     cargo clippy --version >/dev/null 2>&1 || rustup component add clippy

@@ -1,0 +1,78 @@
+"""The form of EC2's answers: XML, lists, errors."""
+
+import re
+import uuid
+import xml.etree.ElementTree as ET
+
+NAMESPACE = "http://ec2.amazonaws.com/doc/2016-11-15/"
+GONE = ("terminated",)
+
+# Describe action: (path to its items, the tag of their id)
+LISTS = {
+    "DescribeInstances": ("reservationSet/item/instancesSet", "instanceId"),
+    "DescribeInstanceStatus": ("instanceStatusSet", "instanceId"),
+    "DescribeVolumes": ("volumeSet", "volumeId"),
+    "DescribeKeyPairs": ("keySet", "keyName"),
+    "DescribeSecurityGroups": ("securityGroupInfo", "groupId"),
+    "DescribeSubnets": ("subnetSet", "subnetId"),
+    "DescribeInternetGateways": ("internetGatewaySet", "internetGatewayId"),
+    "DescribeVpcs": ("vpcSet", "vpcId"),
+    "DescribeAddresses": ("addressesSet", "allocationId"),
+    "DescribeRouteTables": ("routeTableSet", "routeTableId"),
+    "DescribeNetworkInterfaces": ("networkInterfaceSet", "networkInterfaceId"),
+    "DescribeImages": ("imagesSet", "imageId"),
+    "DescribeSnapshots": ("snapshotSet", "snapshotId"),
+    "DescribeTags": ("tagSet", "resourceId"),
+}
+
+
+def parse(body):
+    """The tree of an answer, its tags without the namespace."""
+    root = ET.fromstring(body)
+    for element in root.iter():
+        element.tag = element.tag.rsplit("}", 1)[-1]
+    return root
+
+
+def text(root):
+    root.set("xmlns", NAMESPACE)
+    return b'<?xml version="1.0" encoding="UTF-8"?>\n' + ET.tostring(root)
+
+
+def put(element, tag, value):
+    """Sets the text of a child, which may not be there yet."""
+    child = element.find(tag)
+    if child is None:
+        child = ET.SubElement(element, tag)
+    child.text = str(value)
+    return child
+
+
+def error(status, code, message):
+    """(status, content type, body) in the form of https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html"""
+    root = ET.Element("Response")
+    one = ET.SubElement(ET.SubElement(root, "Errors"), "Error")
+    put(one, "Code", code)
+    put(one, "Message", message)
+    put(root, "RequestID", uuid.uuid4())
+    return status, "text/xml;charset=UTF-8", b'<?xml version="1.0" encoding="UTF-8"?>\n' + ET.tostring(root)
+
+
+def error_code(body):
+    found = re.search(rb"<Code>([^<]*)</Code>", body)
+    return found.group(1).decode() if found else None
+
+
+def values(params, name):
+    """Name.1, Name.2, … of a request."""
+    return [v for k, v in params.items() if re.fullmatch(re.escape(name) + r"\.\d+", k)]
+
+
+def set_state(item, code, name):
+    state = put(item, "instanceState", "")
+    put(state, "code", code)
+    put(state, "name", name)
+
+
+def main_table(table):
+    return any(a.findtext("main") == "true" for a in table.iterfind("associationSet/item"))
