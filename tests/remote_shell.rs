@@ -115,4 +115,14 @@ fn copies_to_nodes_and_from_them() {
         assert!(stderr(&out).contains(said), "{}", stderr(&out));
         assert_ne!(out.status.code(), Some(0));
     }
+    // The story of one node is told once; nodes that failed alike are told together, without what differs in passing.
+    let one = lab.run(&["cp", "lab", "conf/a", "server-0:/proc/none/a"]);
+    assert_eq!(stderr(&one).matches("while copying").count(), 1, "{}", stderr(&one));
+    let all = lab.run(&["cp", "lab", "conf/a", "server:/proc/none"]);
+    assert_eq!(
+        stderr(&all),
+        "error: 3 of 3 nodes failed\n  \
+         server-0, server-1, server-2: cannot transfer /proc/none: cannot create /proc/.opsrun-stage: Directory nonexistent\n  \
+         while copying conf/a to /proc/none\n"
+    );
 }

@@ -36,8 +36,13 @@ impl App {
     pub fn client(&self) -> Client {
         let make = || {
             let ui = self.ui.clone();
-            let ask_passphrase: AskPassphrase = Arc::new(move |key| ui.ask_secret(&format!("Passphrase of {}: ", key.display())));
-            Client::new(Settings { ask_passphrase, ..Settings::default() })
+            let settings = Settings::default();
+            let nobody_there = settings.ask_passphrase.clone();
+            let ask_passphrase: AskPassphrase = Arc::new(move |key| match ui.is_interactive() {
+                true => ui.ask_secret(&format!("Passphrase of {}: ", key.display())),
+                false => nobody_there(key),
+            });
+            Client::new(Settings { ask_passphrase, ..settings })
         };
         self.client.get_or_init(make).clone()
     }

@@ -5,6 +5,7 @@ use crate::base::cancel::Cancel;
 use crate::base::event::{Cx, Events};
 use crate::base::project::Project;
 use crate::domain::deployment::Deployment;
+use crate::domain::role;
 use crate::script::{Host, HostSettings, reference, run};
 use crate::transport::ssh::{Client, Settings};
 use crate::transport::state;
@@ -31,6 +32,18 @@ pub fn command() -> Command {
 /// Returns the names of all deployments of the project that the working directory is in.
 pub fn deployments() -> Vec<CompletionCandidate> {
     deployment_names().into_iter().map(CompletionCandidate::new).collect()
+}
+
+/// Roles of the project and of the standard library; after a comma, those that may follow.
+pub fn roles(current: &OsStr) -> Vec<CompletionCandidate> {
+    let current = current.to_string_lossy();
+    let (before, last) = match current.rfind(',') {
+        Some(comma) => current.split_at(comma + 1),
+        None => ("", &*current),
+    };
+    let names = Project::find().map(|project| role::names(&project.root)).unwrap_or_default();
+    let names = names.into_iter().filter(|(name, _)| name.starts_with(last));
+    names.map(|(name, folder)| CompletionCandidate::new(format!("{before}{name}")).help(Some(folder.into()))).collect()
 }
 
 /// Groups and nodes of the deployment on the command line; after a comma, those that may follow.

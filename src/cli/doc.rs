@@ -10,10 +10,21 @@ use crate::ui::style::Style;
 use clap_complete::engine::ArgValueCandidates;
 use std::path::Path;
 
+const EXAMPLES: &str = "\
+Examples:
+  opsrun doc                      everything, a line each
+  opsrun doc Nodes.sh
+  opsrun doc std/cassandra
+  opsrun doc snapshot             whatever has to do with it
+  opsrun doc --json | jq -r '.[].name'
+
+--json prints an array with one object a function, property or type: name, sort, module, forms, text, examples.";
+
 /// Show what scripts can call
 ///
 /// Without a name, a list; with one, its manual: sleep, Nodes.sh, file::read, std/cassandra, or a part of a name or sentence.
 #[derive(clap::Args, Debug)]
+#[command(after_help = EXAMPLES)]
 pub struct Args {
     /// A function, a method, a type, a module, or a part of a name
     #[arg(add = ArgValueCandidates::new(topics))]

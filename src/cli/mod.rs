@@ -5,6 +5,8 @@ pub mod check;
 mod complete;
 pub mod completions;
 pub mod cp;
+pub mod deploy;
+mod deploying;
 pub mod deprovision;
 pub mod doc;
 pub mod exec;
@@ -33,6 +35,7 @@ Examples:
   opsrun provision 4504 configs/local.yml              make the nodes of a deployment (shows the plan and asks)
   opsrun scripts/tweak_settings.rhai 4504              run a script against it
   opsrun repl 4504                                     type at it
+  opsrun deploy 4504 --roles web --check --diff        what would change on its nodes to make them what a role says
   opsrun exec 4504 'server-*' -- uptime                run a command on its nodes
   rsync -e 'opsrun ssh 4504' -a conf/ server-0:conf/   use it as rsync's remote shell
   opsrun deprovision 4504                              remove it, and prove that nothing is left
@@ -71,6 +74,7 @@ pub enum Command {
     Status(status::Args),
     Ls(ls::Args),
     Inventory(inventory::Args),
+    Deploy(deploy::Args),
     Deprovision(deprovision::Args),
     Exec(exec::Args),
     Ssh(ssh::Args),
@@ -91,6 +95,7 @@ impl Command {
             Self::Status(args) => status::run(&args, app),
             Self::Ls(args) => ls::run(&args, app),
             Self::Inventory(args) => inventory::run(&args, app),
+            Self::Deploy(args) => deploy::run(&args, app),
             Self::Deprovision(args) => deprovision::run(&args, app),
             Self::Exec(args) => exec::run(args, app),
             Self::Ssh(args) => ssh::run(args, app),

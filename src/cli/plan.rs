@@ -77,15 +77,19 @@ pub fn summary(plan: &Plan) -> String {
     if plan.is_empty() {
         return format!("nothing to change: {} as wanted", nodes(plan.count(Action::Unchanged)));
     }
-    let parts = [
-        (Action::Create, "to create"),
-        (Action::Change, "to replace"),
-        (Action::Remove, "to remove"),
-        (Action::Repair, "to bring back"),
-        (Action::Unchanged, "unchanged"),
-    ];
-    let said: Vec<String> = parts
+    counted(plan, ["to create", "to replace", "to remove", "to bring back", "unchanged"])
+}
+
+/// The same when it is done: "3 created, 1 removed, 2 unchanged".
+pub fn done(plan: &Plan) -> String {
+    counted(plan, ["created", "replaced", "removed", "brought back", "unchanged"])
+}
+
+fn counted(plan: &Plan, words: [&str; 5]) -> String {
+    let actions = [Action::Create, Action::Change, Action::Remove, Action::Repair, Action::Unchanged];
+    let said: Vec<String> = actions
         .into_iter()
+        .zip(words)
         .map(|(action, words)| (plan.count(action), words))
         .filter(|(count, _)| *count > 0)
         .map(|(count, words)| format!("{count} {words}"))

@@ -2,7 +2,7 @@
 
 use super::App;
 use super::complete::deployments;
-use super::plan::{render, summary};
+use super::plan::{done, render};
 use super::table::nodes;
 use crate::base::error::{Error, Kind, Result};
 use crate::domain::deployment::{self, Plan, Request, Wait};
@@ -56,7 +56,7 @@ pub fn run(args: &Args, app: &App) -> Result<()> {
     }
     if !plan.is_empty() {
         let ready = if args.no_wait { "asked for" } else { "ready" };
-        app.ui.note(&format!("deployment {} is {ready}: {} ({})", made.name(), nodes(made.nodes().len()), summary(&plan)));
+        app.ui.note(&format!("deployment {} is {ready}: {} ({})", made.name(), nodes(made.nodes().len()), done(&plan)));
     }
     Ok(())
 }

@@ -13,11 +13,21 @@ use clap_complete::engine::ArgValueCompleter;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+const EXAMPLES: &str = "\
+Examples:
+  opsrun run scripts/setup.rhai 4504
+  opsrun scripts/setup.rhai 4504                     the same
+  opsrun scripts/setup.rhai --help                   what it takes
+  opsrun scripts/populate_and_snapshot.rhai 4504 --rows=200000
+
+Exit codes: 0 done; 1 it failed; 2 it could not begin; 130 interrupted; else what it gave to exit(n).";
+
 /// Run a script
 ///
 /// The words after the script are its own: the deployment's name first, when it works on one.
 /// `opsrun run SCRIPT --help` shows what it takes.
 #[derive(clap::Args, Debug)]
+#[command(after_help = EXAMPLES)]
 pub struct Args {
     /// The script
     #[arg(add = ArgValueCompleter::new(scripts))]
@@ -63,7 +73,7 @@ fn run_folder(app: &App, args: &Args, run_name: &str) -> Result<Option<RunFolder
     RunFolder::begin(&deployment, run_name, &args.script, &args.words[1..]).map(Some)
 }
 
-fn run_name(script: &Path) -> String {
+pub(super) fn run_name(script: &Path) -> String {
     let name = script.file_stem().unwrap_or_default().to_string_lossy();
     format!("{}-{name}", jiff::Timestamp::now().strftime("%Y%m%dT%H%M%S%3fZ"))
 }
@@ -73,7 +83,7 @@ pub fn host(app: &App, script: &Path, words: Vec<String>, deployment: Option<Str
     host_with(app, words, deployment, app.cx.clone(), run_name(script))
 }
 
-fn host_with(app: &App, words: Vec<String>, deployment: Option<String>, cx: Cx, run_name: String) -> Arc<Host> {
+pub(super) fn host_with(app: &App, words: Vec<String>, deployment: Option<String>, cx: Cx, run_name: String) -> Arc<Host> {
     let ui = app.ui.clone();
     let ask = move |name: &str| {
         if !ui.is_interactive() {

@@ -1,6 +1,7 @@
 //! What a script run leaves in its deployment's folder: `runs/<time>-<script>/log.txt` and `manifest.json`.
 
 use super::deployment::Deployment;
+use super::role::Role;
 use crate::base::error::{Error, IoResultExt, Result};
 use crate::base::event::{Event, Events, Level, Listener, Stream};
 use crate::base::secret;
@@ -11,7 +12,7 @@ use sha2::{Digest, Sha256};
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 /// Who ran what, on which nodes, and how it ended.
 #[derive(Clone, Debug, Serialize)]
@@ -20,6 +21,9 @@ struct Manifest {
     opsrun: &'static str,
     script: PathBuf,
     script_sha256: String,
+    /// The roles that a deploy applied.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    roles: Vec<String>,
     args: Vec<String>,
     deployment: String,
     uuid: String,
@@ -47,15 +51,34 @@ pub struct RunFolder {
 impl RunFolder {
     /// Makes the folder, with a manifest that says the run has begun.
     pub fn begin(deployment: &Deployment, run_name: &str, script: &Path, args: &[String]) -> Result<Self> {
+        let text = std::fs::read(script).at("read", script)?;
+        let script = std::path::absolute(script).unwrap_or_else(|_| script.to_owned());
+        Self::make(deployment, run_name, script, &text, Vec::new(), args)
+    }
+
+    /// As `begin`, for roles: their scripts are what is run.
+    pub fn begin_deploy(deployment: &Deployment, run_name: &str, roles: &[Arc<Role>], args: &[String]) -> Result<Self> {
+        let text: Vec<u8> = roles.iter().flat_map(|r| r.main.content.iter().copied()).collect();
+        let names = roles.iter().map(|r| r.name.clone()).collect();
+        Self::make(deployment, run_name, PathBuf::from("opsrun deploy"), &text, names, args)
+    }
+
+    fn make(
+        deployment: &Deployment,
+        run_name: &str,
+        script: PathBuf,
+        text: &[u8],
+        roles: Vec<String>,
+        args: &[String],
+    ) -> Result<Self> {
         let dir = deployment.dir().join("runs").join(run_name);
         std::fs::create_dir_all(&dir).at("make", &dir)?;
-        let text = std::fs::read(script).at("read", script)?;
-        let digest = Sha256::digest(&text);
         let manifest = Manifest {
             schema: 1,
             opsrun: env!("CARGO_PKG_VERSION"),
-            script: std::path::absolute(script).unwrap_or_else(|_| script.to_owned()),
-            script_sha256: digest.iter().map(|b| format!("{b:02x}")).collect(),
+            script,
+            script_sha256: Sha256::digest(text).iter().map(|b| format!("{b:02x}")).collect(),
+            roles,
             args: args.iter().map(|a| secret::mask(a).into_owned()).collect(),
             deployment: deployment.name().to_owned(),
             uuid: deployment.uuid().to_string(),
@@ -79,6 +102,11 @@ impl RunFolder {
         let path = self.dir.join("log.txt");
         let file = File::create(&path).at("make", &path)?;
         Ok(Events::new(Log { file: Mutex::new(file), onward }))
+    }
+
+    /// Keeps a result beside the log.
+    pub fn keep(&self, name: &str, content: &[u8]) -> Result<()> {
+        atomic::write_lightly(&self.dir.join(name), content, 0o644)
     }
 
     /// Writes down how the run ended. A run that removed its own deployment leaves nothing, and that is fine.
@@ -122,8 +150,19 @@ impl Listener for Log {
         };
         if let (Some(line), Ok(mut file)) = (line, self.file.lock()) {
             // A log that cannot be written (disk full) must not end an experiment.
+            let line = unpainted(&line);
             let _ = writeln!(file, "{} {}", Timestamp::now().strftime("%H:%M:%S%.3f"), secret::mask(&line));
         }
         self.onward.send(event);
     }
+}
+
+/// The text without the colours that it has on a terminal.
+fn unpainted(text: &str) -> String {
+    let mut parts = text.split("\x1b[");
+    let mut out = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        out.push_str(part.split_once('m').map_or(part, |(_, rest)| rest));
+    }
+    out
 }

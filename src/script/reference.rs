@@ -181,7 +181,14 @@ fn std_module(engine: &Engine, host: &Arc<Host>, path: &str, entries: &mut Vec<E
     let ast = compile(engine, host, &found.name, &found.text, &Scope::new())
         .map_err(|e| super::diagnostics::explain(engine, host, &e, &found.name))?;
     let alias = path.strip_prefix(STD).unwrap_or(path);
-    for f in ast.iter_functions() {
+    // Rhai's table has no order; a page reads as its functions stand in the file.
+    let mut functions: Vec<_> = ast.iter_functions().collect();
+    functions.sort_by_cached_key(|f| {
+        let class = f.this_type.map(|class| format!("{class}.")).unwrap_or_default();
+        let head = format!("fn {class}{}({})", f.name, f.params.join(", "));
+        (found.text.find(&head).unwrap_or(usize::MAX), head)
+    });
+    for f in functions {
         if f.access.is_private() || f.name.starts_with(rhai_closure_prefix()) {
             continue;
         }

@@ -37,6 +37,14 @@ impl Signature {
         let returns = if self.returns.is_empty() { String::new() } else { format!(" -> {}", self.returns) };
         format!("{module}{}({}){returns}", self.name, params.join(", "))
     }
+
+    /// Whether the other is this function for values of any type.
+    fn is_case_of(&self, other: &Self) -> bool {
+        let wider = |(own, others): (&Param, &Param)| own.kind == others.kind || others.kind == "any";
+        (&self.module, &self.name, self.params.len()) == (&other.module, &other.name, other.params.len())
+            && self.params.iter().zip(&other.params).all(wider)
+            && self.params.iter().zip(&other.params).any(|(own, others)| own.kind != others.kind)
+    }
 }
 
 /// All native functions, and the names of all types.
@@ -103,7 +111,8 @@ impl Signatures {
         let meta = engine.gen_fn_metadata_to_json(with_language).ok().and_then(|json| serde_json::from_str::<Meta>(&json).ok());
         let mut all = Self::default();
         all.collect("", meta.unwrap_or_default());
-        all.functions.sort_by(|a, b| (&a.module, &a.name, a.params.len()).cmp(&(&b.module, &b.name, b.params.len())));
+        // By all that is shown: Rhai's tables have another order in each run.
+        all.functions.sort_by_cached_key(|f| (f.module.clone(), f.name.clone(), f.params.len(), f.show()));
         all
     }
 
@@ -149,8 +158,9 @@ impl Signatures {
 
     /// How a function is called: forms that differ only by an option map at the end are one.
     pub fn forms<'a>(overloads: impl Iterator<Item = &'a Signature>) -> Vec<String> {
+        let overloads: Vec<&Signature> = overloads.collect();
         let mut forms: Vec<(String, Vec<Param>)> = Vec::new();
-        for f in overloads {
+        for f in overloads.iter().filter(|f| !overloads.iter().any(|other| f.is_case_of(other))) {
             let optional = f.params.last().filter(|p| p.kind == "map");
             let short = optional.map(|_| &f.params[..f.params.len() - 1]);
             if let Some((form, params)) = forms.iter_mut().find(|(_, params)| short.is_some_and(|s| *s == params[..])) {
@@ -231,7 +241,7 @@ pub fn kind_name(kind: &str) -> String {
         "Blob" | "blob" => "blob",
         "FnPtr" | "Fn" => "function",
         "Instant" | "timestamp" => "timestamp",
-        "ExclusiveRange" | "InclusiveRange" => "range",
+        "ExclusiveRange" | "InclusiveRange" | "Range<i64>" | "RangeInclusive<i64>" => "range",
         // Rust's names for types of ours.
         "NodeSet" => "Nodes",
         "JobSet" => "Jobs",

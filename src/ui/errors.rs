@@ -2,10 +2,13 @@
 
 use super::style::Style;
 use crate::base::error::{Details, Error, Kind, Location};
+use crate::domain::fleet::fold_names;
 use std::fmt::Write;
 
 /// Nodes that failed in the same way are listed together; at most this many different ways are shown in full.
 const WAYS_SHOWN: usize = 5;
+/// More names than these are written short: `server-[0-99]`.
+const NAMES_SHOWN: usize = 8;
 
 /// Returns the error as lines for a terminal, ending in a newline.
 pub fn render(error: &Error, style: Style) -> String {
@@ -15,7 +18,7 @@ pub fn render(error: &Error, style: Style) -> String {
     let node = details.node.as_ref().map(|n| format!("{n}: ")).unwrap_or_default();
     let _ = writeln!(out, "{title} {node}{}", style.bold(&indent_rest(&details.message, 7)));
     body(&mut out, details, None, style, "  ");
-    hints(&mut out, &details.hints, style, "");
+    hints(&mut out, shared_hints(details).iter().chain(&details.hints), style, "");
     out
 }
 
@@ -25,12 +28,12 @@ fn body(out: &mut String, details: &Details, above: Option<&Details>, style: Sty
     let ways = ways(details, style, &format!("{indent}  "));
     for way in ways.iter().take(WAYS_SHOWN) {
         let message = indent_rest(&way.message, indent.len() + 2);
-        let _ = writeln!(out, "{indent}{} {message}", style.cyan(&format!("{}:", way.nodes.join(", "))));
+        let _ = writeln!(out, "{indent}{} {message}", style.cyan(&format!("{}:", names(&way.nodes))));
         out.push_str(&way.body);
     }
-    let more = ways.len().saturating_sub(WAYS_SHOWN);
-    if more > 0 {
-        let _ = writeln!(out, "{indent}… and {more} more kinds of failure");
+    let others: Vec<String> = ways.into_iter().skip(WAYS_SHOWN).flat_map(|w| w.nodes).collect();
+    if !others.is_empty() {
+        let _ = writeln!(out, "{indent}{} failed in other ways", style.cyan(&names(&others)));
     }
     for context in &details.context {
         let _ = writeln!(out, "{indent}{} {context}", style.dim("while"));
@@ -40,7 +43,22 @@ fn body(out: &mut String, details: &Details, above: Option<&Details>, style: Sty
     }
 }
 
-fn hints(out: &mut String, hints: &[String], style: Style, indent: &str) {
+fn names(nodes: &[String]) -> String {
+    if nodes.len() <= NAMES_SHOWN {
+        return nodes.join(", ");
+    }
+    fold_names(&nodes.iter().map(String::as_str).collect::<Vec<_>>())
+}
+
+/// What all failures that an error sums up say to try, and the error itself does not: told once.
+fn shared_hints(details: &Details) -> Vec<String> {
+    let Some((first, rest)) = details.failed.split_first() else { return Vec::new() };
+    let own = |h: &&String| !details.hints.contains(h);
+    let shared = first.details().hints.iter().filter(own);
+    shared.filter(|h| !rest.is_empty() && rest.iter().all(|e| e.details().hints.contains(h))).cloned().collect()
+}
+
+fn hints<'a>(out: &mut String, hints: impl IntoIterator<Item = &'a String>, style: Style, indent: &str) {
     for hint in hints {
         let _ = writeln!(out, "{indent}{} {}", style.green("hint:"), indent_rest(hint, indent.len() + 6));
     }
@@ -83,14 +101,15 @@ struct Way {
 /// The different ways in which they failed, in the order of their first node.
 fn ways(details: &Details, style: Style, indent: &str) -> Vec<Way> {
     let mut ways: Vec<Way> = Vec::new();
+    let told = [shared_hints(details), details.hints.clone()].concat();
     for error in &details.failed {
         let mut failure = error.details().clone();
         // What was being done is told once for all: on each node it has other names, and nodes could not be listed together.
         failure.context.clear();
         let mut shown = String::new();
         body(&mut shown, &failure, Some(details), style, indent);
-        failure.hints.retain(|h| !details.hints.contains(h));
-        hints(&mut shown, &failure.hints, style, indent);
+        let own = [shared_hints(&failure), failure.hints].concat();
+        hints(&mut shown, own.iter().filter(|h| !told.contains(h)), style, indent);
         let node = failure.node.unwrap_or_else(|| "?".to_owned());
         match ways.iter_mut().find(|w| w.message == failure.message && w.body == shown) {
             Some(way) => way.nodes.push(node),
@@ -125,6 +144,18 @@ mod tests {
             render(&error, Style::plain()),
             "error: 2 of 3 nodes failed\n  server-0, server-2: command failed with exit code 3\n    | no such table\n  while starting the cluster\n  --> a.rhai:4:3\n  4 | \tn.sh(\"x\");\n    | \t ^\n  called from b.rhai:9\nhint: Look at the log.\n"
         );
+    }
+
+    #[test]
+    fn every_node_is_named_however_many_failed() {
+        let on = |n: usize, message: String| Error::new(Kind::Connection, message).on_node(format!("n-{n}")).hint("Is it up?");
+        let all = |failed: Vec<Error>| render(&Error::new(Kind::Connection, "failed").with_failed(failed), Style::plain());
+        assert_eq!(
+            all((0..100).map(|n| on(n, "refused".to_owned())).collect()),
+            "error: failed\n  n-[0-99]: refused\nhint: Is it up?\n"
+        );
+        let each = all((0..100).map(|n| on(n, format!("{n} refused"))).collect());
+        assert!(each.ends_with("  n-4: 4 refused\n  n-[5-99] failed in other ways\nhint: Is it up?\n"), "{each}");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The only place that draws on a terminal: errors, progress, live output.
 
+pub mod diff;
 pub mod errors;
 mod progress;
 pub mod style;
@@ -71,6 +72,11 @@ impl Ui {
     /// From now on what nodes print to stdout is data, and goes to stdout.
     pub fn lines_are_data(&self) {
         self.0.lines_are_data.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether only what went wrong is to be said.
+    pub fn is_quiet(&self) -> bool {
+        self.0.settings.quiet
     }
 
     /// Whether questions can be asked and answered.

@@ -58,6 +58,11 @@ impl Style {
         self.paint(anstyle::Style::new().fg_color(Some(Color::Ansi(AnsiColor::Red))).effects(Effects::BOLD), text)
     }
 
+    /// Of a line that goes.
+    pub fn removed(self, text: &str) -> String {
+        self.color(AnsiColor::Red, text)
+    }
+
     pub fn green(self, text: &str) -> String {
         self.color(AnsiColor::Green, text)
     }

@@ -32,6 +32,7 @@ use crate::base::project::Project;
 use crate::base::secret::Secret;
 use crate::transport::provider::{Provider, Site};
 use crate::transport::state::keys::KeyFiles;
+use crate::transport::state::lock::Lock;
 use crate::transport::state::{self, Record, Store, ssh_files};
 use jiff::Timestamp;
 use std::path::{Path, PathBuf};
@@ -114,6 +115,20 @@ impl Deployment {
     /// The merged config, without secrets.
     pub fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// The config as its files say it now, and, where one of them is gone, as it was when last provisioned.
+    pub fn config_now(&self) -> Result<Config> {
+        if self.inputs().iter().all(|file| file.is_file()) {
+            return Config::load(self.inputs()).context(|| format!("reading the config of deployment {}", self.name()));
+        }
+        Ok(self.config.clone())
+    }
+
+    /// Becomes the one that changes it, until dropped. `command` is what others are told.
+    pub fn lock(&self, command: &str) -> Result<Lock> {
+        let gone = || state::not_found(self.dir().parent().unwrap_or(self.dir()), self.name());
+        self.store.lock(command)?.ok_or_else(gone)
     }
 
     /// All nodes: by group as configured, then by index.

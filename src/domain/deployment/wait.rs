@@ -55,7 +55,8 @@ pub(super) async fn wait_for(nodes: &NodeSet, reach: &dyn Reach, cx: &Cx) -> Res
         return failed.pop().map_or(Ok(()), Err);
     }
     let kind = failed.first().map_or(Kind::Connection, Error::kind);
-    Err(Error::new(kind, format!("{} of {total} nodes do not answer", failed.len()))
-        .with_failed(failed)
-        .hint("The nodes are there: run the same command to wait again."))
+    let refused = failed.iter().all(|e| matches!(e.kind(), Kind::Auth | Kind::HostKey));
+    let what = if refused { "cannot be logged in to" } else { "do not answer" };
+    let error = Error::new(kind, format!("{} of {total} nodes {what}", failed.len())).with_failed(failed);
+    Err(if refused { error } else { error.hint("The nodes are there: run the same command to wait again.") })
 }

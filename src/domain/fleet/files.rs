@@ -10,6 +10,17 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+/// A single node's failure comes with its story from below; only the sum of many has none.
+trait UnlessTold<T> {
+    fn unless_told(self, what: impl FnOnce() -> String) -> Result<T>;
+}
+
+impl<T> UnlessTold<T> for Result<T> {
+    fn unless_told(self, what: impl FnOnce() -> String) -> Result<T> {
+        self.map_err(|e| if e.details().context.is_empty() { e.context(what()) } else { e })
+    }
+}
+
 impl Fleet {
     /// Copies a file or folder to every node.
     pub async fn put(&self, nodes: &NodeSet, local: &Path, remote: &str, options: &PutOptions) -> Result<()> {
@@ -17,7 +28,7 @@ impl Fleet {
             let (local, remote, options) = (local.to_owned(), remote.to_owned(), options.clone());
             async move { fleet.client.put(&node.endpoint, &local, &remote, &options, &fleet.cx).await }
         });
-        done.await.map(|_| ()).context(|| format!("copying {} to {remote}", local.display()))
+        done.await.map(|_| ()).unless_told(|| format!("copying {} to {remote}", local.display()))
     }
 
     /// Copies a file or folder of exactly one node to this machine.
@@ -35,7 +46,7 @@ impl Fleet {
             let (remote, target, options) = (remote.to_owned(), local.join(&node.name).join(&name), options.clone());
             async move { fleet.client.get(&node.endpoint, &remote, &target, &options, &fleet.cx).await }
         });
-        done.await.map(|_| ()).context(|| format!("collecting {remote} into {}", local.display()))
+        done.await.map(|_| ()).unless_told(|| format!("collecting {remote} into {}", local.display()))
     }
 
     /// Makes a folder on every node the same as a local one; returns what was done on each.
@@ -44,7 +55,7 @@ impl Fleet {
             let (local, remote, options) = (local.to_owned(), remote.to_owned(), options.clone());
             async move { fleet.client.mirror(&node.endpoint, &local, &remote, &options, &fleet.cx).await }
         });
-        done.await.context(|| format!("mirroring {} to {remote}", local.display()))
+        done.await.unless_told(|| format!("mirroring {} to {remote}", local.display()))
     }
 
     /// The content of a file on every node.
@@ -53,7 +64,7 @@ impl Fleet {
             let (path, options) = (path.to_owned(), options.clone());
             async move { fleet.client.read(&node.endpoint, &path, &options, &fleet.cx).await }
         });
-        done.await.context(|| format!("reading {path}"))
+        done.await.unless_told(|| format!("reading {path}"))
     }
 
     /// Writes a file on every node, whole or not at all.
@@ -63,7 +74,7 @@ impl Fleet {
             let (path, content, options) = (path.to_owned(), content.clone(), options.clone());
             async move { fleet.client.write(&node.endpoint, &path, content, &options, &fleet.cx).await }
         });
-        done.await.map(|_| ()).context(|| format!("writing {path}"))
+        done.await.map(|_| ()).unless_told(|| format!("writing {path}"))
     }
 
     /// Fills in a template of this machine for every node, which it knows as `node`, and writes what comes of it there.

@@ -1,9 +1,11 @@
 //! Roles, run: what a role's script and the functions it calls share while it is applied to nodes.
 
+mod deploy;
 mod run;
 mod sources;
 mod unknown;
 
+pub use deploy::{Deploy, DeployWatch, How};
 pub use run::{Applied, Program};
 pub use sources::Folder;
 pub use unknown::Call;

@@ -36,6 +36,15 @@ pub struct Applied {
     pub reports: Vec<NodeReport>,
     /// The script failed, and not because of any node: there is no use in trying it on others.
     pub broken: Option<Error>,
+    /// The work was stopped.
+    pub interrupted: Option<Error>,
+}
+
+impl Applied {
+    /// Whether it failed on this node.
+    pub fn failed(&self, node: &str) -> bool {
+        self.reports.iter().any(|r| r.node.name == node && r.failure.is_some())
+    }
 }
 
 /// One role on some nodes, being worked on.
@@ -70,40 +79,24 @@ impl Program {
         Ok(Self { role, ast, functions })
     }
 
-    /// Applies the role to the nodes, and runs its handlers where something changed. Failures of nodes are in the reports; an
-    /// error here means that the work was interrupted.
-    pub fn apply(
-        &self,
-        engine: &Engine,
-        host: &Host,
-        nodes: &NodeSet,
-        vars: Map,
-        mode: Mode,
-        watch: &Arc<dyn Watch>,
-    ) -> Result<Applied> {
+    /// Applies the role to the nodes, and runs its handlers where something changed.
+    pub fn apply(&self, engine: &Engine, host: &Host, nodes: &NodeSet, vars: Map, mode: Mode, watch: &Arc<dyn Watch>) -> Applied {
         let work = self.work(engine, host, nodes, vars, mode, watch);
-        let mut broken = work.call("apply", nodes)?;
-        if broken.is_none() {
-            broken = work.handlers()?;
-        }
-        Ok(work.report(broken, &format!("applying role {}", self.role.name)))
+        let done = work.call("apply", nodes).and_then(|broken| match broken {
+            None => work.handlers(),
+            broken => Ok(broken),
+        });
+        work.report(done, &format!("applying role {}", self.role.name))
     }
 
     /// Calls the role's `healthy`, if it has one.
-    pub fn healthy(
-        &self,
-        engine: &Engine,
-        host: &Host,
-        nodes: &NodeSet,
-        vars: Map,
-        watch: &Arc<dyn Watch>,
-    ) -> Result<Option<Applied>> {
+    pub fn healthy(&self, engine: &Engine, host: &Host, nodes: &NodeSet, vars: Map, watch: &Arc<dyn Watch>) -> Option<Applied> {
         if !self.functions.contains("healthy") {
-            return Ok(None);
+            return None;
         }
         let work = self.work(engine, host, nodes, vars, Mode::default(), watch);
-        let broken = work.call("healthy", nodes)?;
-        Ok(Some(work.report(broken, &format!("asking role {} whether the node is healthy", self.role.name))))
+        let done = work.call("healthy", nodes);
+        Some(work.report(done, &format!("asking role {} whether it is healthy", self.role.name)))
     }
 
     fn work<'a>(
@@ -177,7 +170,7 @@ impl Work<'_> {
         }
         self.acting.flush(&self.host).ok()?;
         let why = format!("the script went no further, which may come of what was not run: {}", error.message());
-        self.acting.note(nodes, "role", &self.program.role.name, &why, error.details().places.first().cloned());
+        self.acting.note(nodes, "role", &self.program.role.name, &why, error.details().places.first());
         Some(())
     }
 
@@ -239,13 +232,18 @@ impl Work<'_> {
         self.call(name, nodes)
     }
 
-    fn report(&self, broken: Option<Error>, doing: &str) -> Applied {
+    fn report(&self, done: Result<Option<Error>>, doing: &str) -> Applied {
+        let tell = |error: Error| error.context(doing);
+        let (broken, interrupted) = match done {
+            Ok(broken) => (broken.map(tell), None),
+            Err(stopped) => (None, Some(stopped)),
+        };
         let mut reports = self.acting.ledger.reports();
         for report in &mut reports {
             report.items.extend(self.acting.unknowns.of(&report.node));
-            report.failure = report.failure.take().or_else(|| broken.clone()).map(|e| e.context(doing));
+            report.failure = report.failure.take().map(tell).or_else(|| broken.clone());
         }
-        Applied { reports, broken }
+        Applied { reports, broken, interrupted }
     }
 }
 

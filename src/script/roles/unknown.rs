@@ -64,11 +64,11 @@ impl Unknowns {
 impl Acting {
     pub(super) fn note_unknown(&self, host: &Host, context: &NativeCallContext, nodes: &NodeSet, call: &Call) {
         let place = host.sources().locate(context.call_source().unwrap_or_default(), context.call_position());
-        self.note(nodes, call.function, &shortened(&call.about), call.why, Some(place));
+        self.note(nodes, call.function, &shortened(&call.about), call.why, Some(&place));
     }
 
     /// Notes something that a check cannot know, on all these nodes, and tells it.
-    pub(super) fn note(&self, nodes: &NodeSet, kind: &'static str, name: &str, why: &str, place: Option<Location>) {
+    pub(super) fn note(&self, nodes: &NodeSet, kind: &'static str, name: &str, why: &str, place: Option<&Location>) {
         let item = |node: &Arc<Node>| {
             let item = Item {
                 kind,
@@ -77,7 +77,7 @@ impl Acting {
                 what: Vec::new(),
                 diff: None,
                 notify: Vec::new(),
-                place: place.clone(),
+                place: place.cloned(),
                 took: Duration::ZERO,
             };
             (node.clone(), item)

@@ -24,6 +24,8 @@ struct Attempt<'a> {
     /// How long the host may take for each answer.
     limit: Duration,
     tried: Vec<String>,
+    /// Whether the host was shown any key: otherwise it is not the host that refused.
+    offered: bool,
     hints: Vec<String>,
     /// Asked for once, when the first RSA key is about to be shown. None inside: the host knows only SHA-1.
     rsa_hash: OnceLock<Option<HashAlg>>,
@@ -42,7 +44,7 @@ pub(super) async fn authenticate(
     limit: Duration,
 ) -> Result<(), Failure> {
     let (tried, hints) = (Vec::new(), Vec::new());
-    let mut attempt = Attempt { handle, endpoint, closing, limit, tried, hints, rsa_hash: OnceLock::new() };
+    let mut attempt = Attempt { handle, endpoint, closing, limit, tried, offered: false, hints, rsa_hash: OnceLock::new() };
     let mut agent = if endpoint.agent { attempt.agent(inner).await } else { None };
     for path in &endpoint.keys {
         if attempt.key_file(inner, agent.as_mut(), path).await? {
@@ -148,6 +150,7 @@ impl Attempt<'_> {
         answer: Result<Result<AuthResult, String>, tokio::time::error::Elapsed>,
         name: &str,
     ) -> Result<bool, Failure> {
+        self.offered = true;
         match answer {
             Err(_) => {
                 Err(self.broken(&format!("no answer to our key within {}", crate::base::units::format_duration(self.limit))))
@@ -206,13 +209,18 @@ impl Attempt<'_> {
         let address = self.endpoint.address();
         let mut error = if self.tried.is_empty() {
             Error::new(Kind::Auth, format!("cannot log in to {address}: no key is given and no agent is asked"))
+        } else if !self.offered {
+            Error::new(Kind::Auth, format!("cannot log in to {address}: {}", self.tried.join("; ")))
         } else {
             Error::new(Kind::Auth, format!("cannot log in to {address}; tried {}", self.tried.join("; ")))
         };
         for hint in &self.hints {
             error = error.hint(hint.clone());
         }
-        if self.hints.is_empty() && !self.tried.is_empty() {
+        if self.hints.is_empty() && !self.offered {
+            error = error.hint("Name a key with `private_key_path` in the config, or put one into an ssh-agent: ssh-add");
+        }
+        if self.hints.is_empty() && self.offered {
             error = error.hint(format!(
                 "Is the user name right, and is the public half of the key in {}'s ~/.ssh/authorized_keys there?",
                 self.endpoint.user

@@ -53,8 +53,10 @@ impl Default for Settings {
         Self {
             keepalive: Duration::from_secs(15),
             ask_passphrase: Arc::new(|path| {
-                let message =
-                    format!("the private key {} is encrypted, and nobody is there to ask for its passphrase", path.display());
+                let message = format!(
+                    "the private key {} is encrypted, and there is no terminal to ask for its passphrase",
+                    path.display()
+                );
                 Err(Error::new(Kind::Auth, message).hint(format!("Unlock it in an ssh-agent: ssh-add {}", path.display())))
             }),
             agent: std::env::var_os("SSH_AUTH_SOCK").filter(|s| !s.is_empty()).map(PathBuf::from),

@@ -1,0 +1,188 @@
+//! Several roles brought to the nodes of a deployment: which role for which group, with which variables.
+
+use super::run::{Program, vars_map};
+use crate::base::error::{Error, Result};
+use crate::domain::config::Config;
+use crate::domain::node::NodeSet;
+use crate::domain::resource::Mode;
+use crate::domain::role::{self, Asked, Role, Setting};
+use crate::domain::rollout::{Batch, BatchDone, Pace, Rollout, Watch, roll_out};
+use crate::script::run::prepare;
+use crate::script::{Host, engine};
+use rhai::Engine;
+use std::path::Path;
+use std::sync::Arc;
+
+/// What is wanted of the nodes of one group: roles in order, each with its variables there.
+#[derive(Clone, Debug)]
+struct Assignment {
+    group: String,
+    roles: Vec<(Arc<Role>, serde_json::Map<String, serde_json::Value>)>,
+}
+
+impl PartialEq for Assignment {
+    /// Nodes of groups that want the same are worked on together.
+    fn eq(&self, other: &Self) -> bool {
+        let names = |a: &Self| a.roles.iter().map(|(role, vars)| (role.name.clone(), vars.clone())).collect::<Vec<_>>();
+        names(self) == names(other)
+    }
+}
+
+/// Roles for nodes, read and checked: nothing has been touched yet.
+#[derive(Clone, Debug)]
+pub struct Deploy {
+    pub nodes: NodeSet,
+    /// All roles, each after those that it requires.
+    pub roles: Vec<Arc<Role>>,
+    assignments: Vec<Assignment>,
+}
+
+/// How it is to be done.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct How {
+    pub pace: Pace,
+    pub mode: Mode,
+}
+
+impl Deploy {
+    /// Finds out what is wanted of which of the nodes: the roles asked for, or else those of each group in the config.
+    pub fn new(project: &Path, config: &Config, nodes: &NodeSet, asked: Option<&[String]>, settings: &[Setting]) -> Result<Self> {
+        let mut groups: Vec<&str> = nodes.iter().map(|n| n.group.as_str()).collect();
+        groups.dedup();
+        let mut roles: Vec<Arc<Role>> = Vec::new();
+        let mut ordered = Vec::new();
+        for name in groups {
+            let wanted: Vec<Asked> = match asked {
+                Some(names) => names.iter().map(Asked::by_name).collect(),
+                None => of_group(config, name),
+            };
+            let of_this = role::in_order(project, &wanted)?;
+            roles.extend(of_this.iter().filter(|r| !roles.iter().any(|known| known.name == r.name)).cloned().collect::<Vec<_>>());
+            ordered.push((name, of_this));
+        }
+        if roles.is_empty() {
+            return Err(Error::usage("no roles are named, and the config names none for these nodes").hint(
+                "Name them with --roles web,base, or give groups their roles: groups: { server: { count: 3, roles: [web] } }",
+            ));
+        }
+        role::check_settings(&roles, settings)?;
+        let empty = serde_json::Map::new();
+        let mut assignments = Vec::new();
+        for (name, of_this) in ordered {
+            let layers = [&config.vars, config.group(name).map_or(&empty, |g| &g.vars)];
+            let with_vars = |role: &Arc<Role>| Ok((role.clone(), role.vars(&layers, settings, &[])?));
+            let with_vars = of_this.iter().map(with_vars).collect::<Result<Vec<_>>>();
+            let roles = with_vars.map_err(|e| e.context(format!("finding the variables for group {name}")))?;
+            assignments.push(Assignment { group: name.to_owned(), roles });
+        }
+        let has_roles = |group: &str| assignments.iter().any(|a| a.group == group && !a.roles.is_empty());
+        let nodes = nodes.iter().filter(|n| has_roles(&n.group)).cloned().collect();
+        Ok(Self { nodes, roles, assignments })
+    }
+
+    /// Does it. What went wrong is in the outcome; an error here means that nothing was begun.
+    pub fn run(&self, host: &Arc<Host>, how: How, watch: &Arc<dyn DeployWatch>) -> Result<Rollout> {
+        let (engine, programs) = compile(host, &self.roles)?;
+        let items: Arc<dyn Watch> = watch.clone();
+        let worker = Worker { deploy: self, engine: &engine, host, programs: &programs, how, watch, items: &items };
+        let rollout = roll_out(&self.nodes, &how.pace, |batch| worker.batch(batch));
+        match host.finish(&engine) {
+            Ok(()) => Ok(rollout),
+            Err(error) => Ok(Rollout { broken: rollout.broken.or(Some(error)), ..rollout }),
+        }
+    }
+}
+
+/// The roles that a group of the config has, with the place that says so.
+fn of_group(config: &Config, name: &str) -> Vec<Asked> {
+    let place = config.place(&format!("groups.{name}.roles"));
+    let roles = config.group(name).map(|g| g.roles.clone()).unwrap_or_default();
+    roles.into_iter().map(|name| Asked { name, place: place.clone() }).collect()
+}
+
+/// Compiles all roles with one engine, and all they import.
+fn compile(host: &Arc<Host>, roles: &[Arc<Role>]) -> Result<(Arc<Engine>, Vec<Program>)> {
+    let mut engine = engine::new(host);
+    let mut programs = Vec::new();
+    for role in roles {
+        let program = Program::compile(&engine, host, role.clone())?;
+        prepare(&mut engine, host, &program.ast)?;
+        programs.push(program);
+    }
+    let engine = Arc::new(engine);
+    let main = roles.first().map(|r| r.main.name.as_str()).unwrap_or_default();
+    host.starts(main, &engine, false);
+    Ok((engine, programs))
+}
+
+/// Who follows a deploy.
+pub trait DeployWatch: Watch {
+    /// A batch is begun.
+    fn batch(&self, batch: &Batch);
+    /// A role is begun on these nodes.
+    fn role(&self, role: &str, nodes: &NodeSet);
+}
+
+struct Worker<'a> {
+    deploy: &'a Deploy,
+    engine: &'a Arc<Engine>,
+    host: &'a Arc<Host>,
+    programs: &'a [Program],
+    how: How,
+    watch: &'a Arc<dyn DeployWatch>,
+    items: &'a Arc<dyn Watch>,
+}
+
+impl Worker<'_> {
+    fn batch(&self, batch: &Batch) -> BatchDone {
+        self.watch.batch(batch);
+        let mut done = BatchDone::default();
+        for (nodes, assignment) in self.alike(&batch.nodes) {
+            if done.broken.is_none() && done.interrupted.is_none() {
+                self.assignment(&nodes, assignment, &mut done);
+            }
+        }
+        done
+    }
+
+    /// The nodes of a batch by what is wanted of them.
+    fn alike(&self, nodes: &NodeSet) -> Vec<(NodeSet, &Assignment)> {
+        let mut found: Vec<(NodeSet, &Assignment)> = Vec::new();
+        for assignment in &self.deploy.assignments {
+            let of_group: NodeSet = nodes.iter().filter(|n| n.group == assignment.group).cloned().collect();
+            match found.iter_mut().find(|(_, known)| *known == assignment) {
+                Some((nodes, _)) => *nodes = nodes.union(&of_group),
+                None => found.push((of_group, assignment)),
+            }
+        }
+        found.retain(|(nodes, _)| !nodes.is_empty());
+        found
+    }
+
+    fn assignment(&self, nodes: &NodeSet, assignment: &Assignment, done: &mut BatchDone) {
+        let mut left = nodes.clone();
+        let steps = if self.how.mode.check { &[false][..] } else { &[false, true][..] };
+        for health in steps {
+            for (role, vars) in &assignment.roles {
+                let Some(program) = self.programs.iter().find(|p| p.role.name == role.name) else { continue };
+                if left.is_empty() {
+                    return;
+                }
+                let vars = vars_map(vars);
+                let applied = if *health {
+                    program.healthy(self.engine, self.host, &left, vars, self.items)
+                } else {
+                    self.watch.role(&role.name, &left);
+                    Some(program.apply(self.engine, self.host, &left, vars, self.how.mode, self.items))
+                };
+                let Some(applied) = applied else { continue };
+                left = left.iter().filter(|n| !applied.failed(&n.name)).cloned().collect();
+                done.reports.extend(applied.reports.into_iter().map(|report| (role.name.clone(), report)));
+                (done.broken, done.interrupted) = (applied.broken, applied.interrupted);
+                if done.broken.is_some() || done.interrupted.is_some() {
+                    return;
+                }
+            }
+        }
+    }
+}
