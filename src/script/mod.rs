@@ -20,6 +20,7 @@ pub mod signatures;
 pub mod sources;
 pub mod stdlib;
 pub mod syntax;
+pub mod wanting;
 mod wording;
 
 pub use convert::{Placed, ScriptResult};

@@ -245,6 +245,7 @@ pub fn kind_name(kind: &str) -> String {
         // Rust's names for types of ours.
         "NodeSet" => "Nodes",
         "JobSet" => "Jobs",
+        "Asked" => "Outcome",
         "Handle" => "Deployment",
         other => other.rsplit("::").next().unwrap_or(other),
     };

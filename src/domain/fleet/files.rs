@@ -3,10 +3,9 @@
 use super::Fleet;
 use crate::base::error::{Error, Result, ResultExt};
 use crate::domain::node::{Node, NodeSet};
-use crate::domain::{files, template, yaml_edit};
+use crate::domain::yaml_edit;
 use crate::transport::ssh::{GetOptions, MirrorOptions, Mirrored, PutOptions};
 use bytes::Bytes;
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -75,38 +74,6 @@ impl Fleet {
             async move { fleet.client.write(&node.endpoint, &path, content, &options, &fleet.cx).await }
         });
         done.await.map(|_| ()).unless_told(|| format!("writing {path}"))
-    }
-
-    /// Fills in a template of this machine for every node, which it knows as `node`, and writes what comes of it there.
-    /// All is filled in before anything is written.
-    pub async fn template(
-        &self,
-        nodes: &NodeSet,
-        local: &Path,
-        remote: &str,
-        vars: &serde_json::Value,
-        options: &PutOptions,
-    ) -> Result<()> {
-        let text = files::read(local)?;
-        let name = local.display().to_string();
-        let fill = |node: &Arc<Node>| {
-            let mut vars = vars.clone();
-            let known = serde_json::json!({
-                "name": node.name, "group": node.group, "index": node.index, "address": node.endpoint.host,
-            });
-            if let Some(map) = vars.as_object_mut() {
-                map.entry("node").or_insert(known);
-            }
-            let filled = template::render(&name, &text, &vars).map_err(|e| e.on_node(node.name.as_str()))?;
-            Ok((node.name.clone(), Bytes::from(filled)))
-        };
-        let filled: HashMap<String, Bytes> = nodes.iter().map(fill).collect::<Result<_>>()?;
-        let done = self.all(nodes, |fleet, node| {
-            let content = filled.get(&node.name).cloned().unwrap_or_default();
-            let (path, options) = (remote.to_owned(), options.clone());
-            async move { fleet.client.write(&node.endpoint, &path, content, &options, &fleet.cx).await }
-        });
-        done.await.map(|_| ()).context(|| format!("writing {remote} from {name}"))
     }
 
     /// Sets and removes values in a YAML file on every node, keeping the rest as it is; returns whether each changed.

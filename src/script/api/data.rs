@@ -1,6 +1,6 @@
 //! Data as text and back: YAML, JSON, templates, patterns.
 
-use crate::base::error::Error;
+use crate::base::error::{Error, Result};
 use crate::base::secret::Secret;
 use crate::domain::{pattern, template, yaml_edit};
 use crate::script::convert::{from_json, to_json as json_of};
@@ -9,18 +9,18 @@ use rhai::plugin::{Dynamic, export_module};
 use rhai::{Array, Map};
 
 /// A value for a template: data, in which secrets count as their text.
-pub fn with_secrets(value: &Dynamic) -> ScriptResult<serde_json::Value> {
+pub fn with_secrets(value: &Dynamic) -> Result<serde_json::Value> {
     if let Some(secret) = value.read_lock::<Secret>() {
         return Ok(secret.expose().into());
     }
     if let Ok(items) = value.as_array_ref() {
-        return Ok(items.iter().map(with_secrets).collect::<ScriptResult<Vec<_>>>()?.into());
+        return Ok(items.iter().map(with_secrets).collect::<Result<Vec<_>>>()?.into());
     }
     if let Ok(fields) = value.as_map_ref() {
         let fields = fields.iter().map(|(k, v)| Ok((k.to_string(), with_secrets(v)?)));
-        return Ok(serde_json::Value::Object(fields.collect::<ScriptResult<_>>()?));
+        return Ok(serde_json::Value::Object(fields.collect::<Result<_>>()?));
     }
-    Ok(json_of(value)?)
+    json_of(value)
 }
 
 #[allow(clippy::needless_pass_by_value, reason = "Rhai's calling convention")]

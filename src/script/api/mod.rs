@@ -9,11 +9,15 @@
 //!
 //! The first line of the manual is one sentence; then details; then `# Example` with a fenced `rhai` block, which a test runs.
 
+pub mod accounts;
 pub mod amounts;
+pub mod commands;
 pub mod control;
 pub mod data;
 pub mod deployment;
 pub mod each;
+pub mod editing;
+pub mod fetching;
 pub mod files;
 pub mod forward;
 pub mod http;
@@ -22,11 +26,16 @@ pub mod library;
 pub mod local;
 pub mod nodes;
 pub mod objects;
+pub mod outcome;
 pub mod output;
+pub mod packages;
 pub mod program;
 pub mod remote;
+pub mod resources;
 pub mod secrets;
+pub mod services;
 pub mod stats;
+pub mod system;
 pub mod text;
 pub mod transfer;
 pub mod units;
@@ -36,16 +45,20 @@ use crate::domain::node::NodeSet;
 use rhai::{Engine, exported_module};
 
 /// The types of ours that scripts know by name; `fn Name.method()` of any other name declares a class.
-pub const TYPES: &[&str] = &["Deployment", "Forward", "Jobs", "Nodes", "Object", "Secret", "Task"];
+pub const TYPES: &[&str] = &["Deployment", "Forward", "Jobs", "Nodes", "Object", "Outcome", "Secret", "Task"];
 
 /// Registers everything scripts can call without an import.
 pub fn register(engine: &mut Engine) {
     engine
+        .register_global_module(exported_module!(accounts::module).into())
         .register_global_module(exported_module!(amounts::module).into())
+        .register_global_module(exported_module!(commands::module).into())
         .register_global_module(exported_module!(control::module).into())
         .register_global_module(exported_module!(data::module).into())
         .register_global_module(exported_module!(deployment::module).into())
         .register_global_module(exported_module!(each::module).into())
+        .register_global_module(exported_module!(editing::module).into())
+        .register_global_module(exported_module!(fetching::module).into())
         .register_global_module(exported_module!(forward::module).into())
         .register_global_module(exported_module!(http::downloads).into())
         .register_global_module(exported_module!(jobs::module).into())
@@ -53,11 +66,16 @@ pub fn register(engine: &mut Engine) {
         .register_global_module(exported_module!(local::module).into())
         .register_global_module(exported_module!(nodes::module).into())
         .register_global_module(exported_module!(objects::module).into())
+        .register_global_module(exported_module!(outcome::module).into())
         .register_global_module(exported_module!(output::module).into())
+        .register_global_module(exported_module!(packages::module).into())
         .register_global_module(exported_module!(program::module).into())
         .register_global_module(exported_module!(remote::module).into())
+        .register_global_module(exported_module!(resources::module).into())
         .register_global_module(exported_module!(secrets::module).into())
+        .register_global_module(exported_module!(services::module).into())
         .register_global_module(exported_module!(stats::comparison).into())
+        .register_global_module(exported_module!(system::module).into())
         .register_global_module(exported_module!(text::module).into())
         .register_global_module(exported_module!(transfer::module).into())
         .register_global_module(exported_module!(units::module).into())

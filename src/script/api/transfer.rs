@@ -1,4 +1,4 @@
-//! Files on node sets: put, get, mirror, collect, read, write, template, edit_yaml.
+//! Files on node sets: put, get, mirror, collect, read, write, edit_yaml.
 
 use crate::base::error::{Error, Result};
 use crate::domain::fleet::{GetOptions, MirrorOptions, Mirrored, PutOptions, text};
@@ -11,7 +11,7 @@ use crate::script::{Host, Options, ScriptResult};
 use rhai::plugin::{Dynamic, NativeCallContext, export_module};
 use rhai::{Array, Map};
 
-/// Reads what `put`, `write` and `template` take.
+/// Reads what `put` and `write` take.
 fn put_options(function: &str, options: Map) -> Result<PutOptions> {
     let mut options = Options::new(function, options);
     let mode = options.string("mode")?.map(|m| mode_bits(&m)).transpose()?;
@@ -116,14 +116,6 @@ fn mirror_path(context: &NativeCallContext, nodes: &NodeSet, local: &str, remote
     };
     let done = host.block_on_to_the_end(fleet.mirror(nodes, &host.path(local), remote, &mirror))?;
     Ok(done.into_iter().map(|m| mirrored_map(&m)).collect())
-}
-
-fn fill_in(context: &NativeCallContext, nodes: &NodeSet, local: &str, remote: &str, vars: Map, options: Map) -> ScriptResult<()> {
-    let host = Host::of(context);
-    let options = put_options("template", options)?;
-    let vars = super::data::with_secrets(&vars.into())?;
-    let Some(fleet) = host.reach(context, nodes, &Call::changes("template", remote))? else { return Ok(()) };
-    Ok(host.block_on_to_the_end(fleet.template(nodes, &host.path(local), remote, &vars, &options))?)
 }
 
 fn edit(context: &NativeCallContext, nodes: &NodeSet, path: &str, edits: &Map, options: Map) -> ScriptResult<Array> {
@@ -273,41 +265,6 @@ pub mod module {
     #[rhai_fn(name = "write", pure, return_raw)]
     pub fn write_plain(context: NativeCallContext, nodes: &mut Nodes, path: &str, content: Dynamic) -> ScriptResult<()> {
         write_text(&context, nodes, path, &content, Map::new())
-    }
-
-    /// Fills in a template of this machine for every node, and writes the result there, whole or not at all.
-    ///
-    /// As `template(text, vars)`, with one more variable `node`: its `name`, `group`, `index` and `address`.
-    /// Everything is filled in before anything is written. Options: `mode` ("0600"), `owner` ("user:group"), `sudo`.
-    ///
-    /// # Example
-    /// ```rhai
-    /// file::write("app.conf.j2", "listen {{ node.address }}:{{ port }}\n");
-    /// let servers = deployment().nodes("server");
-    /// servers.template("app.conf.j2", "app.conf", #{ port: 80 });
-    /// assert_eq(servers.first.read("app.conf")[0], `listen ${servers.first.address}:80` + "\n");
-    /// ```
-    #[rhai_fn(name = "template", pure, return_raw)]
-    pub fn template(
-        context: NativeCallContext,
-        nodes: &mut Nodes,
-        local: &str,
-        remote: &str,
-        vars: Map,
-        options: Map,
-    ) -> ScriptResult<()> {
-        fill_in(&context, nodes, local, remote, vars, options)
-    }
-
-    #[rhai_fn(name = "template", pure, return_raw)]
-    pub fn template_plain(
-        context: NativeCallContext,
-        nodes: &mut Nodes,
-        local: &str,
-        remote: &str,
-        vars: Map,
-    ) -> ScriptResult<()> {
-        fill_in(&context, nodes, local, remote, vars, Map::new())
     }
 
     /// Changes values in a YAML file on every node, keeping its comments and order; returns per node whether it changed.

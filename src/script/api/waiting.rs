@@ -3,7 +3,9 @@
 use crate::base::error::{Error, Result};
 use crate::domain::fleet::Wait;
 use crate::domain::node::NodeSet;
-use crate::script::roles::Call;
+use crate::domain::resource::kinds::{self, What, checked_path, checked_url};
+use crate::script::api::resources::same;
+use crate::script::wanting::Common;
 use crate::script::{Host, Options, ScriptResult};
 use rhai::Map;
 use rhai::plugin::{NativeCallContext, export_module};
@@ -24,6 +26,13 @@ pub fn port_number(port: i64) -> Result<u16> {
         .ok_or_else(|| Error::usage(format!("{port} is no port: ports go from 1 to 65535")))
 }
 
+/// In a role, waiting has its turn among what else is wanted of the nodes.
+fn queued(context: &NativeCallContext, nodes: &NodeSet, what: What, wait: Wait) -> ScriptResult<()> {
+    let wait = kinds::Wait { what, timeout: wait.timeout, interval: wait.interval };
+    same(context, nodes, &Common::default(), wait)?;
+    Ok(())
+}
+
 fn port(context: &NativeCallContext, nodes: &NodeSet, port: i64, options: Map) -> ScriptResult<()> {
     let host = Host::of(context);
     let port = port_number(port)?;
@@ -31,8 +40,11 @@ fn port(context: &NativeCallContext, nodes: &NodeSet, port: i64, options: Map) -
     let wait = wait_options(&mut options)?;
     let address = options.string("host")?;
     options.finish()?;
-    let Some(fleet) = host.reach(context, nodes, &Call::waits("wait_port", port.to_string()))? else { return Ok(()) };
-    Ok(host.block_on(fleet.wait_port(nodes, port, address.as_deref(), wait))?)
+    if host.ledger().is_some() {
+        let what = address.map_or(What::Port(port), |address| What::PortOf(address, port));
+        return queued(context, nodes, what, wait);
+    }
+    Ok(host.block_on(host.fleet().wait_port(nodes, port, address.as_deref(), wait))?)
 }
 
 fn path(context: &NativeCallContext, nodes: &NodeSet, path: &str, options: Map) -> ScriptResult<()> {
@@ -40,8 +52,10 @@ fn path(context: &NativeCallContext, nodes: &NodeSet, path: &str, options: Map) 
     let mut options = Options::new("wait_file", options);
     let wait = wait_options(&mut options)?;
     options.finish()?;
-    let Some(fleet) = host.reach(context, nodes, &Call::waits("wait_file", path))? else { return Ok(()) };
-    Ok(host.block_on_to_the_end(fleet.wait_file(nodes, path, wait))?)
+    if host.ledger().is_some() {
+        return queued(context, nodes, What::Path(checked_path(path)?), wait);
+    }
+    Ok(host.block_on_to_the_end(host.fleet().wait_file(nodes, path, wait))?)
 }
 
 fn until(context: &NativeCallContext, nodes: &NodeSet, command: &str, options: Map) -> ScriptResult<()> {
@@ -49,8 +63,22 @@ fn until(context: &NativeCallContext, nodes: &NodeSet, command: &str, options: M
     let mut options = Options::new("wait_until", options);
     let wait = wait_options(&mut options)?;
     options.finish()?;
-    let Some(fleet) = host.reach(context, nodes, &Call::waits("wait_until", command))? else { return Ok(()) };
-    Ok(host.block_on_to_the_end(fleet.wait_until(nodes, command, wait))?)
+    if host.ledger().is_some() {
+        return queued(context, nodes, What::Command(command.to_owned()), wait);
+    }
+    Ok(host.block_on_to_the_end(host.fleet().wait_until(nodes, command, wait))?)
+}
+
+fn url(context: &NativeCallContext, nodes: &NodeSet, url: &str, options: Map) -> ScriptResult<()> {
+    let mut options = Options::new("wait_url", options);
+    let wait = wait_options(&mut options)?;
+    let status = options.int("status")?;
+    let contains = options.text("contains")?;
+    options.finish()?;
+    checked_url(url)?;
+    let bad = |status: i64| Error::usage(format!("option \"status\" of wait_url cannot be {status}"));
+    let status = status.map(|s| u16::try_from(s).ok().filter(|s| (100..1000).contains(s)).ok_or_else(|| bad(s))).transpose()?;
+    queued(context, nodes, What::Url { url: url.to_owned(), status, contains }, wait)
 }
 
 #[allow(clippy::needless_pass_by_value, reason = "Rhai's calling convention")]
@@ -114,5 +142,25 @@ pub mod module {
     #[rhai_fn(name = "wait_until", pure, return_raw)]
     pub fn wait_until_plain(context: NativeCallContext, nodes: &mut Nodes, command: &str) -> ScriptResult<()> {
         until(&context, nodes, command, Map::new())
+    }
+
+    /// Waits until an address of the web answers, as seen from every node itself. Throws when the time is up.
+    ///
+    /// Any status below 400 will do. The node asks with curl, wget, python3, or for http:// with bash alone; certificates are
+    /// not looked at. Options: `status` (200: this and no other), `contains` (a text in the body), `timeout` ("60s"),
+    /// `interval` ("250ms").
+    ///
+    /// # Example
+    /// ```rhai,no_run
+    /// deployment().nodes("server").wait_url("http://127.0.0.1:9100/metrics", #{ contains: "node_load1", timeout: "10s" });
+    /// ```
+    #[rhai_fn(name = "wait_url", pure, return_raw)]
+    pub fn wait_url(context: NativeCallContext, nodes: &mut Nodes, address: &str, options: Map) -> ScriptResult<()> {
+        url(&context, nodes, address, options)
+    }
+
+    #[rhai_fn(name = "wait_url", pure, return_raw)]
+    pub fn wait_url_plain(context: NativeCallContext, nodes: &mut Nodes, address: &str) -> ScriptResult<()> {
+        url(&context, nodes, address, Map::new())
     }
 }

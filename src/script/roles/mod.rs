@@ -52,7 +52,7 @@ impl Host {
 
 impl Acting {
     /// Brings about what was put off, and tells what came of it.
-    fn flush(&self, host: &Host) -> Result<()> {
+    pub(super) fn flush(&self, host: &Host) -> Result<()> {
         let done = host.block_on_to_the_end(self.ledger.flush());
         let news = self.ledger.news();
         if !news.is_empty() {

@@ -55,7 +55,7 @@ impl Host {
     /// What a template knows on each of the nodes, in their order: the role's variables and those given (which go first),
     /// `node`, and, when its text speaks of them, `facts` and `groups`. Secrets are there as their text.
     pub fn template_vars(&self, nodes: &NodeSet, text: &str, given: &Map) -> Result<Vec<Value>> {
-        let as_json = |map: &Map| with_secrets(&map.clone().into()).map_err(|e| secret_error(&e));
+        let as_json = |map: &Map| with_secrets(&map.clone().into());
         let mut common = JsonMap::new();
         if text.contains("groups")
             && let Some(first) = nodes.iter().next()
@@ -114,14 +114,4 @@ impl Host {
 /// What templates know of a node.
 fn node_var(node: &Node) -> Value {
     json!({ "name": node.name, "group": node.group, "index": node.index, "address": node.endpoint.host })
-}
-
-/// A value that no template can show.
-fn secret_error(error: &rhai::EvalAltResult) -> Error {
-    match error {
-        rhai::EvalAltResult::ErrorRuntime(value, _) if value.is::<Error>() => {
-            value.clone().try_cast::<Error>().unwrap_or_else(|| Error::usage("a variable is no data"))
-        }
-        other => Error::usage(other.to_string()),
-    }
 }
