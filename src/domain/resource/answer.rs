@@ -318,7 +318,7 @@ mod tests {
         let reading = Reading::new(facts, diff);
         let mut program = Program::new();
         program.read(&reading, None);
-        let (command, input) = program.command();
+        let (command, input) = program.command(false);
         let mut child = Command::new(shell);
         let mut child = child.args(["-c", &command.line]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         child.stdin.take().unwrap().write_all(&input.concat()).unwrap();

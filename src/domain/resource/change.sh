@@ -8,12 +8,12 @@ o_mark() {
 
 # A place for content that is too large for a script, away with this program. What others left that were killed goes too.
 o_begin_uploads() {
-  mkdir -p /var/lib/opsrun
-  for o_x in /var/lib/opsrun/upload.*; do
+  mkdir -p "$o_lib"
+  for o_x in "$o_lib"/upload.*; do
     o_c=${o_x#*/upload.}
     [ -d "/proc/${o_c%%.*}" ] || rm -rf -- "$o_x"
   done
-  o_tmp=/var/lib/opsrun/upload.$$.$o_n
+  o_tmp=$o_lib/upload.$$.$o_n
   trap 'rm -rf -- "$o_tmp"' EXIT
   trap 'exit 143' HUP INT TERM PIPE
   (umask 077 && mkdir "$o_tmp")
@@ -22,20 +22,19 @@ o_begin_uploads() {
 # NUMBER SCRIPT SIZE…: runs a change, with uploads of these sizes. `o_r` is 0 if all went well.
 o_change() {
   o_mark begin "$1"
-  o_c=$1 o_x=$2 o_r=0 o_i=0 o_v=
+  o_c=$1 o_x=$2 o_r=0 o_i=0
   shift 2
   for o_z; do
     if ! head -c "$o_z" <&6 >"$o_tmp/$o_i" || [ "$(wc -c <"$o_tmp/$o_i")" -ne "$o_z" ]; then
-      echo 'opsrun: its content could not be stored in /var/lib/opsrun' >&2
+      echo "opsrun: its content could not be stored in $o_lib" >&2
       o_r=1
       break
     fi
-    o_v="$o_v UPLOAD_$o_i=$o_tmp/$o_i"
+    export "UPLOAD_$o_i=$o_tmp/$o_i"
     o_i=$((o_i + 1))
   done
   if [ "$o_r" = 0 ]; then
     (
-      [ -z "$o_v" ] || export $o_v
       set --
       set -eu
       eval "$o_x"

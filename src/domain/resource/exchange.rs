@@ -15,7 +15,7 @@ use tokio::time::sleep_until;
 /// Runs programs on one node. What the engine needs of SSH, and no more, so that tests can do without it.
 #[async_trait]
 pub(super) trait Exchange: Send + Sync {
-    /// Runs it as root, and hands over what it prints as it comes. On a cancel everything it started is ended.
+    /// Runs it as root (on a local node as its user), and hands over what it prints as it comes. On a cancel everything it started is ended.
     async fn run(&self, program: &Program, take: &mut Take<'_>, cx: &Cx) -> Result<Exit>;
 }
 
@@ -27,7 +27,7 @@ pub(super) struct OverSsh {
 #[async_trait]
 impl Exchange for OverSsh {
     async fn run(&self, program: &Program, take: &mut Take<'_>, cx: &Cx) -> Result<Exit> {
-        let (command, input) = program.command();
+        let (command, input) = program.command(self.node.provider == "local");
         self.client.run_into(&self.node.endpoint, &command, input, take, cx).await
     }
 }

@@ -9,8 +9,10 @@ use std::sync::Arc;
 
 const CHANGING: &str = include_str!("change.sh");
 
-/// Where a node remembers handlers that are still to be run, in a folder a role.
-const PENDING: &str = "/var/lib/opsrun/pending";
+/// Where opsrun keeps what it has to remember of a machine.
+const LIBRARY: &str = "/var/lib/opsrun";
+/// And of a local node, whose machine is not its own.
+const LOCAL_LIBRARY: &str = "$HOME/.opsrun";
 
 /// What is done on a node in one exchange.
 #[derive(Debug)]
@@ -33,10 +35,10 @@ impl Program {
         let mut script = String::new();
         if let Some(role) = role.filter(|_| !notify.is_empty() && !change.passive) {
             // Intent first: a run that breaks from here on has the node remember.
-            let folder = quote(&pending_folder(role));
+            let folder = pending_folder(role);
             script.push_str(&format!("[ -d {folder} ] || mkdir -p -- {folder}\n"));
             for handler in notify {
-                script.push_str(&format!(": > {}\n", quote(&pending_file(role, handler))));
+                script.push_str(&format!(": > {}\n", pending_file(role, handler)));
             }
         }
         script.push_str(&change.script);
@@ -55,7 +57,7 @@ impl Program {
         self.body.push_str("o_s read\n");
         self.body.push_str(&reading.script());
         if let Some(role) = role {
-            let folder = quote(&pending_folder(role));
+            let folder = pending_folder(role);
             self.body.push_str(&format!(
                 "o_s pending\nfor o_x in {folder}/*; do [ -e \"$o_x\" ] && printf '%s\\n' \"${{o_x##*/}}\"; done\n"
             ));
@@ -65,33 +67,36 @@ impl Program {
     /// Forgets handlers that have run.
     pub fn forget(&mut self, role: &str, handlers: &[String]) {
         let files = handlers.iter().map(|handler| pending_file(role, handler));
-        let (files, folder) = (crate::base::shell::join(files), quote(&pending_folder(role)));
+        let (files, folder) = (files.collect::<Vec<_>>().join(" "), pending_folder(role));
         self.body.push_str(&format!("rm -f -- {files} || return\nrmdir -- {folder} 2>/dev/null\n"));
     }
 
     /// The command to run, and its input: the program, so that nothing of it is in a process list, then the uploads.
     ///
-    /// A program that arrived in part does nothing: all of it is a function, called by the last line.
-    pub fn command(&self) -> (Command, Vec<Bytes>) {
+    /// A program that arrived in part does nothing: all of it is a function, called by the last line. A `local` node is a
+    /// directory of this machine: nothing there is done as another user.
+    pub fn command(&self, local: bool) -> (Command, Vec<Bytes>) {
+        let library = if local { LOCAL_LIBRARY } else { LIBRARY };
         let functions = if self.changes { CHANGING } else { "" };
         let text = format!(
             "{FUNCTIONS}{functions}o_main() {{\no_n={}\n{}o_s end\n}}\n\
-             LC_ALL=C PATH=${{PATH:-/usr/bin:/bin}}:/usr/local/sbin:/usr/sbin:/sbin\nexport LC_ALL PATH\numask 022\ncd /\n\
+             LC_ALL=C PATH=${{PATH:-/usr/bin:/bin}}:/usr/local/sbin:/usr/sbin:/sbin\nexport LC_ALL PATH\numask 022\no_lib=\"{library}\"\n\
              exec 3>&1 6<&0 </dev/null\no_main\n",
             self.nonce, self.body
         );
-        let command = Command { sudo: true, ..Command::new(format!("eval \"$(head -c {})\"", text.len())) };
+        let command = Command { sudo: !local, ..Command::new(format!("eval \"$(head -c {})\"", text.len())) };
         let uploads = self.uploads.iter().map(|upload| Bytes::from_owner(upload.clone()));
         (command, std::iter::once(Bytes::from(text)).chain(uploads).collect())
     }
 }
 
+/// Where a node remembers handlers that are still to be run, as a word of shell.
 fn pending_folder(role: &str) -> String {
-    format!("{PENDING}/{}", file_name(role))
+    format!("\"$o_lib\"/pending/{}", quote(&file_name(role)))
 }
 
 fn pending_file(role: &str, handler: &str) -> String {
-    format!("{}/{}", pending_folder(role), file_name(handler))
+    format!("{}/{}", pending_folder(role), quote(&file_name(handler)))
 }
 
 /// A name that any word can have as a file's, and be read back from: `reload%20nginx`.

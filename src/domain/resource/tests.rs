@@ -57,7 +57,7 @@ impl Here {
 #[async_trait]
 impl Exchange for Here {
     async fn run(&self, program: &Program, take: &mut Take<'_>, cx: &Cx) -> Result<Exit> {
-        let (command, input) = program.command();
+        let (command, input) = program.command(false);
         self.note(std::str::from_utf8(&input[0]).unwrap());
         let mut child = tokio::process::Command::new(self.shell)
             .args(["-c", &command.line])
@@ -337,7 +337,7 @@ async fn no_script_disturbs_the_next() {
             "set -- a b; o_n=x o_r=5 LC_ALL=x; cd /tmp; exec 1>&2",
             "cat; printf 'no newline'; printf '\\n@N done 2 9\\n'",
             "head -c 300000 /dev/urandom; head -c 300000 /dev/urandom >&2",
-            "test \"$#$(pwd)$LC_ALL\" = 0/C",
+            "test \"$#$LC_ALL\" = 0C; test \"$(pwd)\" != /tmp",
             "i=0; while [ $i -lt 3 ]; do i=$((i+1)); done\n# a comment at the end",
         ];
         let here = Here { shell, ..Here::new() };
