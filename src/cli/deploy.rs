@@ -10,9 +10,9 @@ use crate::domain::config::Config;
 use crate::domain::deployment::{Deployment, open_awake};
 use crate::domain::resource::Mode;
 use crate::domain::role::Setting;
-use crate::domain::rollout::{Amount, Pace};
+use crate::domain::rollout::{Amount, Pace, Watch};
 use crate::domain::runs::RunFolder;
-use crate::script::roles::{Deploy, DeployWatch, How};
+use crate::script::roles::{Deploy, How, Wish};
 use crate::script::run::on_script_thread;
 use clap_complete::engine::{ArgValueCandidates, ArgValueCompleter};
 use jiff::Timestamp;
@@ -101,7 +101,7 @@ pub fn run(args: &Args, app: &App) -> Result<()> {
         mode: Mode { check: args.check, diff: args.diff },
     };
     let host = host_with(app, Vec::new(), Some(args.name.clone()), cx.clone(), run_name);
-    let watch: Arc<dyn DeployWatch> = Arc::new(Painter::new(&app.ui, cx, how.mode, args.json));
+    let watch: Arc<dyn Watch> = Arc::new(Painter::new(&app.ui, cx, how.mode, args.json));
     let (started, begun) = (Timestamp::now(), Instant::now());
     let outcome = on_script_thread(&host, || deploy.run(&host, how, &watch))?;
     drop(lock);
@@ -131,8 +131,8 @@ fn wanted(args: &Args, app: &App, deployment: &Deployment, config: &Config) -> R
         return Err(Error::usage(format!("deployment {} has no nodes", args.name))
             .hint(format!("Make some first: opsrun provision {}", args.name)));
     }
-    let asked = (!args.roles.is_empty()).then_some(args.roles.as_slice());
-    Deploy::new(&app.project.root, config, &nodes, asked, &args.set).map_err(|e| e.exit_with(2))
+    let wish = Wish { roles: (!args.roles.is_empty()).then_some(args.roles.as_slice()), settings: &args.set, ..Wish::default() };
+    Deploy::new(&app.project.root, config, &nodes, wish).map_err(|e| e.exit_with(2))
 }
 
 /// The command line, as the manifest keeps it.

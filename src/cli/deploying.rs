@@ -7,7 +7,7 @@ use crate::domain::fleet::fold_names;
 use crate::domain::node::{Node, NodeSet};
 use crate::domain::resource::{Item, Mode, Outcome};
 use crate::domain::rollout::{Batch, Counts, Line, NodeOutcome, Rollout, State, Watch, fold};
-use crate::script::roles::{Deploy, DeployWatch};
+use crate::script::roles::Deploy;
 use crate::ui::style::Style;
 use crate::ui::{Ui, diff};
 use jiff::Timestamp;
@@ -66,9 +66,7 @@ impl Watch for Painter {
             self.say(self.line(&line));
         }
     }
-}
 
-impl DeployWatch for Painter {
     fn batch(&self, batch: &Batch) {
         if batch.of > 1 {
             self.say(self.style.bold(&format!("batch {} of {}: {}", batch.number, batch.of, folded(&batch.nodes))));

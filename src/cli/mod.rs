@@ -16,6 +16,7 @@ pub mod ls;
 pub mod plan;
 pub mod provision;
 pub mod repl;
+pub mod role;
 pub mod run;
 pub mod ssh;
 pub mod status;
@@ -79,6 +80,7 @@ pub enum Command {
     Exec(exec::Args),
     Ssh(ssh::Args),
     Cp(cp::Args),
+    Role(role::Args),
     Run(run::Args),
     Hdr(hdr::Args),
     Check(check::Args),
@@ -100,6 +102,7 @@ impl Command {
             Self::Exec(args) => exec::run(args, app),
             Self::Ssh(args) => ssh::run(args, app),
             Self::Cp(args) => cp::run(&args, app),
+            Self::Role(args) => role::run(&args, app),
             Self::Run(args) => run::run(args, app),
             Self::Hdr(args) => hdr::run(args, app),
             Self::Check(args) => check::run(&args, app),

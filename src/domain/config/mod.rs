@@ -13,9 +13,10 @@ pub mod tree;
 pub use merge::FLAT;
 pub use tree::{Place, Source};
 
-use crate::base::endpoint::HostKeyPolicy;
+use crate::base::endpoint::{Endpoint, HostKeyPolicy};
 use crate::base::error::{IoResultExt, Location, Result};
 use crate::base::secret::Secret;
+use crate::domain::node::{Node, NodeSet};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -158,6 +159,17 @@ impl Config {
     /// Returns how many nodes there should be.
     pub fn node_count(&self) -> usize {
         self.groups.iter().map(|g| g.count).sum()
+    }
+
+    /// Returns the nodes there will be, before there are any: with names and groups, and without a way to reach them.
+    pub fn planned_nodes(&self, deployment: &str) -> NodeSet {
+        let node = |group: &Group, index: usize| {
+            let name = format!("{}-{index}", group.name);
+            let endpoint = Endpoint::new(name.clone(), "", 0, "");
+            let provider = self.provider.name().to_owned();
+            Node { deployment: deployment.to_owned(), name, group: group.name.clone(), index, provider, endpoint }
+        };
+        NodeSet::new(self.groups.iter().flat_map(|g| (0..g.count).map(move |index| node(g, index))))
     }
 
     /// Returns where a key stands, by its dotted name (`groups.server.count`), for errors about its value.

@@ -3,6 +3,7 @@
 //! `roles/<name>/` holds `main.rhai` with `fn apply(nodes, vars)`; beside it `defaults.yml` (its variables), `requires` (the
 //! roles that come before it), `templates/` and `files/`.
 
+mod describe;
 mod embedded;
 pub mod handler;
 mod order;
@@ -10,8 +11,9 @@ mod order;
 mod tests;
 mod vars;
 
+pub use describe::Variable;
 pub use order::{Asked, in_order};
-pub use vars::{Setting, check_settings};
+pub use vars::{Setting, check_names, check_settings};
 
 use crate::base::error::{Error, IoResultExt, Kind, Location, Result};
 use crate::base::suggest::did_you_mean;
@@ -93,11 +95,6 @@ impl Role {
     /// All paths beneath one of the role's folders, such as `templates`, relative to it.
     pub fn files_in(&self, folder: &str) -> Vec<String> {
         self.home.list(&self.name, folder)
-    }
-
-    /// The variables that the role knows, with what is said of them in the text: the comment on the line, or above it.
-    pub fn variables(&self) -> &[Entry] {
-        &self.defaults
     }
 }
 

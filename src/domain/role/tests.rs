@@ -89,7 +89,7 @@ fn variables_come_in_layers() {
     assert_eq!(Value::Object(vars), json!({ "port": 81, "host": "c", "version": "1.10", "list": [2, "x"], "other": 1 }));
     assert!(Setting::parse("port").is_err());
     let unknown = check_settings(&[Arc::new(role)], &[Setting::parse("prot=1").unwrap()]).unwrap_err();
-    assert_eq!(lab.told(&unknown), "--set prot: role web has no variable `prot`\nhint: Did you mean \"port\"?");
+    assert_eq!(lab.told(&unknown), "--set: role web has no variable `prot`\nhint: Did you mean \"port\"?");
 }
 
 #[test]
@@ -118,4 +118,20 @@ fn files_stay_within_the_role() {
     assert_eq!(role.file("../secret").unwrap(), None);
     assert_eq!(role.file("templates/none").unwrap(), None);
     assert_eq!(role.files_in("templates"), ["a/b.conf"]);
+}
+
+#[test]
+fn what_there_is_to_say_of_a_role() {
+    let lab = Lab::new(&[
+        ("web/main.rhai", "// A web server.\n// With a page.\n\nfn apply(nodes, vars) {}\n"),
+        (
+            "web/defaults.yml",
+            "port: 80 # where it listens\n\n# who may\n# see it\nallow: [a, b]\nname: !required its name\nx: \"1\"\n",
+        ),
+    ]);
+    let role = lab.role("web");
+    assert_eq!(role.about(), "A web server.\nWith a page.");
+    let said: Vec<String> =
+        role.variables().iter().map(|v| format!("{}={} {}", v.name, v.default.as_deref().unwrap_or("!"), v.about)).collect();
+    assert_eq!(said, ["port=80 where it listens", "allow=[\"a\",\"b\"] who may see it", "name=! its name", "x='1' "]);
 }

@@ -82,22 +82,25 @@ fn missing(role: &str, entry: &Entry, what: &str) -> Error {
 
 /// Refuses settings that none of the roles knows.
 pub fn check_settings(roles: &[Arc<Role>], settings: &[Setting]) -> Result<()> {
+    check_names(roles, settings.iter().map(|s| s.key.as_str())).map_err(|mut error| {
+        let details = error.details_mut();
+        details.message = format!("--set: {}", details.message);
+        error
+    })
+}
+
+/// Refuses variables that none of the roles knows.
+pub fn check_names<'a>(roles: &[Arc<Role>], names: impl IntoIterator<Item = &'a str>) -> Result<()> {
     let known: Vec<&str> = roles.iter().flat_map(|r| &r.defaults).map(|e| e.key.as_str()).collect();
-    for setting in settings {
-        if known.contains(&setting.key.as_str()) {
-            continue;
-        }
-        let names: Vec<&str> = roles.iter().map(|r| r.name.as_str()).collect();
-        let one = if let [only] = names.as_slice() {
-            format!("role {only} has no variable")
-        } else {
-            format!("none of the roles {} has a variable", names.join(", "))
-        };
-        let error = Error::usage(format!("--set {}: {one} `{}`", setting.key, setting.key));
-        return Err(match did_you_mean(&setting.key, known) {
-            Some(hint) => error.hint(hint),
-            None => error.hint("A role's variables are those of its defaults.yml."),
-        });
-    }
-    Ok(())
+    let Some(name) = names.into_iter().find(|name| !known.contains(name)) else { return Ok(()) };
+    let roles: Vec<&str> = roles.iter().map(|r| r.name.as_str()).collect();
+    let message = match roles.as_slice() {
+        [only] => format!("role {only} has no variable `{name}`"),
+        many => format!("none of the roles {} has a variable `{name}`", many.join(", ")),
+    };
+    let error = Error::usage(message);
+    Err(match did_you_mean(name, known) {
+        Some(hint) => error.hint(hint),
+        None => error.hint("A role's variables are those of its defaults.yml."),
+    })
 }

@@ -18,6 +18,12 @@ use std::sync::Arc;
 pub trait Watch: Send + Sync {
     /// This came of resources of a role, on these nodes.
     fn items(&self, role: &str, items: &[(Arc<Node>, Item)]);
+
+    /// A batch is begun.
+    fn batch(&self, _batch: &Batch) {}
+
+    /// A role is begun on these nodes.
+    fn role(&self, _role: &str, _nodes: &NodeSet) {}
 }
 
 /// How fast, and how far.

@@ -32,6 +32,7 @@ pub mod packages;
 pub mod program;
 pub mod remote;
 pub mod resources;
+pub mod roles;
 pub mod secrets;
 pub mod services;
 pub mod stats;
@@ -72,6 +73,7 @@ pub fn register(engine: &mut Engine) {
         .register_global_module(exported_module!(program::module).into())
         .register_global_module(exported_module!(remote::module).into())
         .register_global_module(exported_module!(resources::module).into())
+        .register_global_module(exported_module!(roles::module).into())
         .register_global_module(exported_module!(secrets::module).into())
         .register_global_module(exported_module!(services::module).into())
         .register_global_module(exported_module!(stats::comparison).into())

@@ -9,7 +9,7 @@ use crate::domain::role::{self, Asked, Role, Setting};
 use crate::domain::rollout::{Batch, BatchDone, Pace, Rollout, Watch, roll_out};
 use crate::script::run::prepare;
 use crate::script::{Host, engine};
-use rhai::Engine;
+use rhai::{Engine, Map};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -35,6 +35,18 @@ pub struct Deploy {
     /// All roles, each after those that it requires.
     pub roles: Vec<Arc<Role>>,
     assignments: Vec<Assignment>,
+    /// Variables that a script gives: they go before all others.
+    given: Map,
+}
+
+/// What is asked for.
+#[derive(Clone, Debug, Default)]
+pub struct Wish<'a> {
+    /// These roles on all nodes, instead of those that the config gives to their groups.
+    pub roles: Option<&'a [String]>,
+    pub settings: &'a [Setting],
+    /// Variables that a script gives. They may hold secrets.
+    pub given: Map,
 }
 
 /// How it is to be done.
@@ -46,13 +58,13 @@ pub struct How {
 
 impl Deploy {
     /// Finds out what is wanted of which of the nodes: the roles asked for, or else those of each group in the config.
-    pub fn new(project: &Path, config: &Config, nodes: &NodeSet, asked: Option<&[String]>, settings: &[Setting]) -> Result<Self> {
+    pub fn new(project: &Path, config: &Config, nodes: &NodeSet, wish: Wish) -> Result<Self> {
         let mut groups: Vec<&str> = nodes.iter().map(|n| n.group.as_str()).collect();
         groups.dedup();
         let mut roles: Vec<Arc<Role>> = Vec::new();
         let mut ordered = Vec::new();
         for name in groups {
-            let wanted: Vec<Asked> = match asked {
+            let wanted: Vec<Asked> = match wish.roles {
                 Some(names) => names.iter().map(Asked::by_name).collect(),
                 None => of_group(config, name),
             };
@@ -65,31 +77,61 @@ impl Deploy {
                 "Name them with --roles web,base, or give groups their roles: groups: { server: { count: 3, roles: [web] } }",
             ));
         }
-        role::check_settings(&roles, settings)?;
+        role::check_settings(&roles, wish.settings)?;
+        let given: Vec<&str> = wish.given.keys().map(|k| &k[..]).collect();
+        role::check_names(&roles, given.iter().copied())?;
         let empty = serde_json::Map::new();
         let mut assignments = Vec::new();
         for (name, of_this) in ordered {
             let layers = [&config.vars, config.group(name).map_or(&empty, |g| &g.vars)];
-            let with_vars = |role: &Arc<Role>| Ok((role.clone(), role.vars(&layers, settings, &[])?));
+            let with_vars = |role: &Arc<Role>| Ok((role.clone(), role.vars(&layers, wish.settings, &given)?));
             let with_vars = of_this.iter().map(with_vars).collect::<Result<Vec<_>>>();
             let roles = with_vars.map_err(|e| e.context(format!("finding the variables for group {name}")))?;
             assignments.push(Assignment { group: name.to_owned(), roles });
         }
         let has_roles = |group: &str| assignments.iter().any(|a| a.group == group && !a.roles.is_empty());
         let nodes = nodes.iter().filter(|n| has_roles(&n.group)).cloned().collect();
-        Ok(Self { nodes, roles, assignments })
+        Ok(Self { nodes, roles, assignments, given: wish.given })
     }
 
-    /// Does it. What went wrong is in the outcome; an error here means that nothing was begun.
-    pub fn run(&self, host: &Arc<Host>, how: How, watch: &Arc<dyn DeployWatch>) -> Result<Rollout> {
+    /// Looks whether the scripts of all roles compile, with all that they import.
+    pub fn check(&self, host: &Arc<Host>) -> Result<()> {
+        compile(host, &self.roles).map(|_| ())
+    }
+
+    /// The nodes of each group with the variables that a role has there.
+    pub(super) fn vars_of(&self, role: &str) -> Vec<(NodeSet, Map)> {
+        let of = |assignment: &Assignment| {
+            let nodes: NodeSet = self.nodes.iter().filter(|n| n.group == assignment.group).cloned().collect();
+            let (_, vars) = assignment.roles.iter().find(|(r, _)| r.name == role)?;
+            let mut vars = vars_map(vars);
+            vars.extend(self.given.clone());
+            Some((nodes, vars))
+        };
+        self.assignments.iter().filter_map(of).collect()
+    }
+
+    /// Does it with an engine of its own, to the end of everything that the roles put off. What went wrong is in the outcome;
+    /// an error here means that nothing was begun.
+    pub fn run(&self, host: &Arc<Host>, how: How, watch: &Arc<dyn Watch>) -> Result<Rollout> {
         let (engine, programs) = compile(host, &self.roles)?;
-        let items: Arc<dyn Watch> = watch.clone();
-        let worker = Worker { deploy: self, engine: &engine, host, programs: &programs, how, watch, items: &items };
-        let rollout = roll_out(&self.nodes, &how.pace, |batch| worker.batch(batch));
+        let rollout = self.run_with(&engine, &programs, host, how, watch);
         match host.finish(&engine) {
             Ok(()) => Ok(rollout),
             Err(error) => Ok(Rollout { broken: rollout.broken.or(Some(error)), ..rollout }),
         }
+    }
+
+    /// Does it within a script, whose engine this is.
+    pub fn run_within(&self, engine: &Engine, host: &Host, how: How, watch: &Arc<dyn Watch>) -> Result<Rollout> {
+        let compiled = self.roles.iter().map(|role| Program::compile(engine, host, role.clone()));
+        let programs = compiled.collect::<Result<Vec<_>>>()?;
+        Ok(self.run_with(engine, &programs, host, how, watch))
+    }
+
+    fn run_with(&self, engine: &Engine, programs: &[Program], host: &Host, how: How, watch: &Arc<dyn Watch>) -> Rollout {
+        let worker = Worker { deploy: self, engine, host, programs, how, watch };
+        roll_out(&self.nodes, &how.pace, |batch| worker.batch(batch))
     }
 }
 
@@ -115,22 +157,13 @@ fn compile(host: &Arc<Host>, roles: &[Arc<Role>]) -> Result<(Arc<Engine>, Vec<Pr
     Ok((engine, programs))
 }
 
-/// Who follows a deploy.
-pub trait DeployWatch: Watch {
-    /// A batch is begun.
-    fn batch(&self, batch: &Batch);
-    /// A role is begun on these nodes.
-    fn role(&self, role: &str, nodes: &NodeSet);
-}
-
 struct Worker<'a> {
     deploy: &'a Deploy,
-    engine: &'a Arc<Engine>,
-    host: &'a Arc<Host>,
+    engine: &'a Engine,
+    host: &'a Host,
     programs: &'a [Program],
     how: How,
-    watch: &'a Arc<dyn DeployWatch>,
-    items: &'a Arc<dyn Watch>,
+    watch: &'a Arc<dyn Watch>,
 }
 
 impl Worker<'_> {
@@ -168,12 +201,13 @@ impl Worker<'_> {
                 if left.is_empty() {
                     return;
                 }
-                let vars = vars_map(vars);
+                let mut vars = vars_map(vars);
+                vars.extend(self.deploy.given.clone());
                 let applied = if *health {
-                    program.healthy(self.engine, self.host, &left, vars, self.items)
+                    program.healthy(self.engine, self.host, &left, vars, self.watch)
                 } else {
                     self.watch.role(&role.name, &left);
-                    Some(program.apply(self.engine, self.host, &left, vars, self.how.mode, self.items))
+                    Some(program.apply(self.engine, self.host, &left, vars, self.how.mode, self.watch))
                 };
                 let Some(applied) = applied else { continue };
                 left = left.iter().filter(|n| !applied.failed(&n.name)).cloned().collect();

@@ -3,24 +3,27 @@
 mod deploy;
 mod run;
 mod sources;
+mod test;
 mod unknown;
 
-pub use deploy::{Deploy, DeployWatch, How};
+pub use deploy::{Deploy, How, Wish};
 pub use run::{Applied, Program};
 pub use sources::Folder;
+pub use test::RoleTest;
 pub use unknown::Call;
 
 use super::host::Host;
 use crate::base::error::{Error, Kind, Result};
+use crate::base::event::Events;
 use crate::domain::fleet::Fleet;
 use crate::domain::node::{Node, NodeSet};
-use crate::domain::resource::Ledger;
+use crate::domain::resource::{Item, Ledger};
 use crate::domain::role::Role;
-use crate::domain::rollout::Watch;
+use crate::domain::rollout::{NodeOutcome, Rollout, Watch, fold};
 use rhai::{Map, NativeCallContext};
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use unknown::Unknowns;
+use unknown::Beside;
 
 /// The role on whose behalf functions are called.
 pub struct Acting {
@@ -31,7 +34,7 @@ pub struct Acting {
     pub handlers: BTreeSet<String>,
     /// The variables, as its functions get them. Templates know them too: see `Host::template_vars`.
     pub vars: Map,
-    unknowns: Unknowns,
+    beside: Beside,
     watch: Arc<dyn Watch>,
 }
 
@@ -48,9 +51,37 @@ impl Host {
         }
         Ok(Some(self.fleet()))
     }
+
+    /// Who follows what roles do: whoever follows the role that calls, or else the one who listens to this run.
+    pub fn watch(&self, check: bool) -> Arc<dyn Watch> {
+        match self.acting() {
+            Some(acting) => acting.watch.clone(),
+            None => Arc::new(Notes { events: self.cx.events.clone(), check }),
+        }
+    }
+}
+
+/// Tells what comes of resources as notes.
+struct Notes {
+    events: Events,
+    check: bool,
+}
+
+impl Watch for Notes {
+    fn items(&self, _: &str, items: &[(Arc<Node>, Item)]) {
+        for line in fold(items) {
+            self.events.info(line.text(self.check));
+        }
+    }
 }
 
 impl Acting {
+    /// A role was applied within this one: what came of it counts here too.
+    pub(super) fn take_in(&self, rollout: &Rollout) {
+        let items = |n: &NodeOutcome| n.items().map(|item| (n.node.clone(), item.clone())).collect::<Vec<_>>();
+        self.beside.add(&rollout.nodes.iter().flat_map(items).collect::<Vec<_>>());
+    }
+
     /// Brings about what was put off, and tells what came of it.
     pub(super) fn flush(&self, host: &Host) -> Result<()> {
         let done = host.block_on_to_the_end(self.ledger.flush());

@@ -1,7 +1,7 @@
 //! A role's script, compiled once and called: `apply`, its handlers, `healthy`.
 
 use super::Acting;
-use super::unknown::Unknowns;
+use super::unknown::Beside;
 use crate::base::error::{Error, Kind, Location, Result};
 use crate::base::suggest::nearest;
 use crate::domain::node::NodeSet;
@@ -113,7 +113,7 @@ impl Program {
             vars,
             ledger: Arc::new(Ledger::new(host.fleet(), nodes, mode, Some(self.role.name.clone()))),
             handlers: self.functions.iter().filter(|f| !OWN.contains(&f.as_str())).cloned().collect(),
-            unknowns: Unknowns::default(),
+            beside: Beside::default(),
             watch: watch.clone(),
         });
         Work { program: self, engine, host: host.in_role(acting.clone()), acting }
@@ -165,7 +165,7 @@ impl Work<'_> {
 
     /// In a check a script may fail because of something that was not run: then nobody knows how it would go on.
     fn beyond_a_check(&self, nodes: &NodeSet, error: &Error) -> Option<()> {
-        if !self.acting.ledger.mode().check || self.acting.unknowns.is_empty() {
+        if !self.acting.ledger.mode().check || !self.acting.beside.is_unknown() {
             return None;
         }
         self.acting.flush(&self.host).ok()?;
@@ -240,7 +240,7 @@ impl Work<'_> {
         };
         let mut reports = self.acting.ledger.reports();
         for report in &mut reports {
-            report.items.extend(self.acting.unknowns.of(&report.node));
+            report.items.extend(self.acting.beside.of(&report.node));
             report.failure = report.failure.take().map(tell).or_else(|| broken.clone());
         }
         Applied { reports, broken, interrupted }

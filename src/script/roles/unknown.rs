@@ -42,21 +42,23 @@ impl Call {
     }
 }
 
-/// What a check did not do, by node.
+/// What is reported beside the resources of the ledger, by node: what a check did not do, and roles within the role.
 #[derive(Default)]
-pub(super) struct Unknowns(Mutex<Vec<(Arc<Node>, Item)>>);
+pub(super) struct Beside(Mutex<Vec<(Arc<Node>, Item)>>);
 
-impl Unknowns {
+impl Beside {
     pub(super) fn of(&self, node: &Node) -> Vec<Item> {
         let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         all.iter().filter(|(n, _)| n.name == node.name).map(|(_, item)| item.clone()).collect()
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    /// Whether there is something that a check does not know.
+    pub(super) fn is_unknown(&self) -> bool {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.iter().any(|(_, item)| matches!(item.outcome, Outcome::Unknown(_)))
     }
 
-    fn add(&self, items: &[(Arc<Node>, Item)]) {
+    pub(super) fn add(&self, items: &[(Arc<Node>, Item)]) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(items);
     }
 }
@@ -83,7 +85,7 @@ impl Acting {
             (node.clone(), item)
         };
         let items: Vec<(Arc<Node>, Item)> = nodes.iter().map(item).collect();
-        self.unknowns.add(&items);
+        self.beside.add(&items);
         self.watch.items(&self.role.name, &items);
     }
 }
