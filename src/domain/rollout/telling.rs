@@ -5,6 +5,9 @@ use crate::domain::node::Node;
 use crate::domain::resource::{Item, Outcome};
 use std::sync::Arc;
 
+/// What items are of that say that a handler was run: it does something, and makes nothing other than it was.
+const HANDLER: &str = "handler";
+
 /// The same outcome of the same resource, on some nodes.
 #[derive(Clone, Debug)]
 pub struct Line {
@@ -48,6 +51,9 @@ impl Line {
     /// `changed: content`; in a check `would change: content`.
     pub fn outcome(&self, check: bool) -> String {
         let what = self.item.what.join(", ");
+        if self.item.kind == HANDLER && matches!(self.item.outcome, Outcome::Changed) {
+            return if check { "would be run".to_owned() } else { what };
+        }
         let verb = match &self.item.outcome {
             Outcome::Changed if check => "would change",
             Outcome::Changed => "changed",

@@ -1,16 +1,17 @@
 //! Roles, run: what a role's script and the functions it calls share while it is applied to nodes.
 
+mod beside;
 mod deploy;
+mod handlers;
 mod run;
 mod sources;
 mod test;
-mod unknown;
 
+pub use beside::Call;
 pub use deploy::{Deploy, How, Wish};
 pub use run::{Applied, Program};
 pub use sources::Folder;
 pub use test::RoleTest;
-pub use unknown::Call;
 
 use super::host::Host;
 use crate::base::error::{Error, Kind, Result};
@@ -20,10 +21,10 @@ use crate::domain::node::{Node, NodeSet};
 use crate::domain::resource::{Item, Ledger};
 use crate::domain::role::Role;
 use crate::domain::rollout::{NodeOutcome, Rollout, Watch, fold};
+use beside::Beside;
 use rhai::{Map, NativeCallContext};
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use unknown::Beside;
 
 /// The role on whose behalf functions are called.
 pub struct Acting {

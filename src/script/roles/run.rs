@@ -1,13 +1,12 @@
 //! A role's script, compiled once and called: `apply`, its handlers, `healthy`.
 
 use super::Acting;
-use super::unknown::Beside;
+use super::beside::Beside;
 use crate::base::error::{Error, Kind, Location, Result};
 use crate::base::suggest::nearest;
 use crate::domain::node::NodeSet;
-use crate::domain::resource::{Ledger, Mode, NodeReport, Wanted};
+use crate::domain::resource::{Ledger, Mode, NodeReport};
 use crate::domain::role::Role;
-use crate::domain::role::handler::{self, Handler, UnitAction};
 use crate::domain::rollout::Watch;
 use crate::script::convert::from_json;
 use crate::script::run::{compile, guarded};
@@ -26,7 +25,7 @@ pub struct Program {
     pub role: Arc<Role>,
     pub ast: AST,
     /// Its functions of nodes and variables.
-    functions: BTreeSet<String>,
+    pub(super) functions: BTreeSet<String>,
 }
 
 /// What came of applying a role.
@@ -48,12 +47,12 @@ impl Applied {
 }
 
 /// One role on some nodes, being worked on.
-struct Work<'a> {
-    program: &'a Program,
+pub(super) struct Work<'a> {
+    pub program: &'a Program,
     engine: &'a Engine,
     /// As the role's script sees it.
-    host: Arc<Host>,
-    acting: Arc<Acting>,
+    pub host: Arc<Host>,
+    pub acting: Arc<Acting>,
 }
 
 impl Program {
@@ -123,7 +122,7 @@ impl Program {
 impl Work<'_> {
     /// Calls a function of the role with the nodes, and brings about what it asked for. When it fails because of nodes, these
     /// are out, and it is called again with the others. Returns an error that is none of a node.
-    fn call(&self, function: &str, nodes: &NodeSet) -> Result<Option<Error>> {
+    pub fn call(&self, function: &str, nodes: &NodeSet) -> Result<Option<Error>> {
         loop {
             let gone = self.acting.ledger.gone();
             let left = nodes.without(&gone);
@@ -172,64 +171,6 @@ impl Work<'_> {
         let why = format!("the script went no further, which may come of what was not run: {}", error.message());
         self.acting.note(nodes, "role", &self.program.role.name, &why, error.details().places.first());
         Some(())
-    }
-
-    /// Runs what was notified, each handler once, in the order of first notice.
-    fn handlers(&self) -> Result<Option<Error>> {
-        let ledger = &self.acting.ledger;
-        let mut done: BTreeSet<String> = BTreeSet::new();
-        loop {
-            let pending = ledger.pending();
-            let left = pending.keys().filter(|h| !done.contains(*h)).cloned().collect();
-            let Some(name) = handler::in_order(left, &ledger.reports()).into_iter().next() else { return Ok(None) };
-            let what = Handler::parse(&name);
-            let mut nodes = pending.get(&name).cloned().unwrap_or_default();
-            if let Some(restarted) = what.superseded_by().and_then(|h| pending.get(&h).cloned()) {
-                nodes = nodes.without(&restarted);
-            }
-            let broken = if nodes.is_empty() { None } else { self.handle(&what, &nodes)? };
-            if broken.is_some() {
-                return Ok(broken);
-            }
-            if !ledger.mode().check {
-                let mut cleared = vec![name.as_str()];
-                let reload;
-                if let Handler::Restart(unit) = &what {
-                    reload = format!("reload {unit}");
-                    cleared.push(&reload);
-                }
-                self.host.block_on_to_the_end(ledger.clear(&cleared, &nodes.without(&ledger.gone())))?;
-            }
-            done.insert(name);
-        }
-    }
-
-    fn handle(&self, what: &Handler, nodes: &NodeSet) -> Result<Option<Error>> {
-        let (unit, restart) = match what {
-            Handler::Restart(unit) => (unit, true),
-            Handler::Reload(unit) => (unit, false),
-            Handler::Function(name) => return self.function(name, nodes),
-        };
-        let action = Arc::new(UnitAction { unit: unit.clone(), restart });
-        let wanted = |resource| Wanted { resource, notify: Vec::new(), place: None };
-        self.acting.ledger.add(nodes.iter().map(|node| (node.clone(), wanted(action.clone()))));
-        self.acting.flush(&self.host)?;
-        Ok(None)
-    }
-
-    fn function(&self, name: &str, nodes: &NodeSet) -> Result<Option<Error>> {
-        let role = &self.program.role.name;
-        if !self.program.functions.contains(name) {
-            // Of an earlier run: the role was another one then.
-            let what = "was left to be run by an earlier deploy, and the role has no such function any more";
-            self.host.cx.events.warn(format!("handler {name} of role {role} {what}: it is forgotten"));
-            return Ok(None);
-        }
-        if self.acting.ledger.mode().check {
-            self.acting.note(nodes, "handler", name, "it would be run at the end", None);
-            return Ok(None);
-        }
-        self.call(name, nodes)
     }
 
     fn report(&self, done: Result<Option<Error>>, doing: &str) -> Applied {

@@ -71,23 +71,24 @@ impl Acting {
 
     /// Notes something that a check cannot know, on all these nodes, and tells it.
     pub(super) fn note(&self, nodes: &NodeSet, kind: &'static str, name: &str, why: &str, place: Option<&Location>) {
-        let item = |node: &Arc<Node>| {
-            let item = Item {
-                kind,
-                name: name.to_owned(),
-                outcome: Outcome::Unknown(why.to_owned()),
-                what: Vec::new(),
-                diff: None,
-                notify: Vec::new(),
-                place: place.cloned(),
-                took: Duration::ZERO,
-            };
-            (node.clone(), item)
-        };
-        let items: Vec<(Arc<Node>, Item)> = nodes.iter().map(item).collect();
+        self.tell(nodes, &item(kind, name, Outcome::Unknown(why.to_owned()), place));
+    }
+
+    /// Notes that a handler of the role's own has run; in a check, that it would.
+    pub(super) fn note_handler(&self, nodes: &NodeSet, name: &str) {
+        self.tell(nodes, &Item { what: vec!["run".to_owned()], ..item("handler", name, Outcome::Changed, None) });
+    }
+
+    fn tell(&self, nodes: &NodeSet, item: &Item) {
+        let items: Vec<(Arc<Node>, Item)> = nodes.iter().map(|node| (node.clone(), item.clone())).collect();
         self.beside.add(&items);
         self.watch.items(&self.role.name, &items);
     }
+}
+
+fn item(kind: &'static str, name: &str, outcome: Outcome, place: Option<&Location>) -> Item {
+    let (what, notify) = (Vec::new(), Vec::new());
+    Item { kind, name: name.to_owned(), outcome, what, diff: None, notify, place: place.cloned(), took: Duration::ZERO }
 }
 
 fn shortened(text: &str) -> String {
