@@ -55,3 +55,43 @@ fn a_program_is_killed_exactly_at_a_call() {
         aws.assert_exactly(REGION, &[("VPC", exist)], &format!("killed {when:?} the second call"));
     }
 }
+
+/// A real sshd behind ProxyCommand, with what its user data and its key pair say, and with host keys of its own.
+#[test]
+fn an_instance_is_played_by_a_machine() {
+    let (aws, dir) = (Aws::start(), tempfile::tempdir().unwrap());
+    let key = dir.path().join("id");
+    let made = Command::new("ssh-keygen").args(["-q", "-N", "", "-t", "ed25519", "-f"]).arg(&key).status().unwrap();
+    assert!(made.success());
+    let launch = format!(
+        "ec2.import_key_pair(KeyName='k', PublicKeyMaterial=open('{}.pub', 'rb').read())\n\
+         image = ec2.describe_images()['Images'][0]['ImageId']\n\
+         data = '#cloud-config\\nruncmd:\\n- touch /etc/ssh/booted\\n'\n\
+         ec2.run_instances(ImageId=image, InstanceType='c7i.large', KeyName='k', MinCount=1, MaxCount=1, UserData=data)\n\
+         one = ec2.describe_instances()['Reservations'][0]['Instances'][0]\n\
+         print(one['InstanceId'], one['PrivateIpAddress'])",
+        key.display()
+    );
+    let out = boto3(&aws, &launch).output().unwrap();
+    let said = String::from_utf8(out.stdout).unwrap();
+    let (id, address) = said.trim().split_once(' ').unwrap_or_else(|| panic!("{}", String::from_utf8_lossy(&out.stderr)));
+    let ssh = || {
+        let mut ssh = Command::new("ssh");
+        ssh.args(["-F", "none", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=accept-new"]);
+        ssh.arg("-o").arg(format!("UserKnownHostsFile={}", dir.path().join("known_hosts").display()));
+        ssh.arg("-o").arg(format!("ProxyCommand={}", aws.machine(&dir.path().join("machines"), REGION)));
+        ssh.arg("-i").arg(&key).arg(format!("root@{address}")).arg("ls /etc/ssh; touch here; ls");
+        ssh.output().unwrap()
+    };
+    for _ in 0..2 {
+        let out = ssh();
+        let said = String::from_utf8_lossy(&out.stdout).into_owned();
+        assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+        assert!(said.starts_with("booted\n") && said.ends_with("\nhere\n") && said.contains("ssh_host_ed25519_key"), "{said}");
+    }
+    assert!(dir.path().join("machines").join(id).join("home/here").exists(), "its home is its own");
+    let out = boto3(&aws, &format!("ec2.stop_instances(InstanceIds=['{id}'])")).output().unwrap();
+    assert!(out.status.success());
+    let out = ssh();
+    assert!(String::from_utf8_lossy(&out.stderr).contains("no instance runs at"), "{}", String::from_utf8_lossy(&out.stderr));
+}

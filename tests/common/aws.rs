@@ -156,6 +156,14 @@ impl Aws {
             .env("AWS_SHARED_CREDENTIALS_FILE", "/dev/null");
     }
 
+    /// A ProxyCommand that leads to the instances: each is played by a real sshd, and keeps what is its own in the folder.
+    pub fn machine(&self, folder: &Path, region: &str) -> String {
+        assert!(nix::unistd::Uid::effective().is_root(), "machines have mounts of their own: run this test as root");
+        let words = [python(), support("aws_machine.py"), folder.to_owned(), self.endpoint().into(), region.into()];
+        let words: Vec<String> = words.iter().map(|w| format!("'{}'", w.display())).collect();
+        format!("env PYTHONDONTWRITEBYTECODE=1 {} %h", words.join(" "))
+    }
+
     /// From now on these rules hold, and no others (see `tests/support/aws_rules.py`).
     pub fn script(&self, rules: &Value) {
         self.post("script", rules);

@@ -16,6 +16,7 @@ Control, all JSON:
   POST /_proxy/release   forgets the stop; the connections that are held are closed
   GET  /_proxy/calls     the calls seen: number, service, action, params, region, mutating, at, took, status, error, what
   GET  /_proxy/resources ?region=R: what exists there beyond what an account has by default (see aws_resources.py)
+  GET  /_proxy/machine   ?region=R&address=A: the running instance of this address: id, user_data, public_key (see aws_machine.py)
   POST /_proxy/forget    clears script, stop and log;  POST /_proxy/reset  also the cloud
   GET  /_proxy/health
   GET  /checkip          the caller's public address as checkip.amazonaws.com tells it: 198.51.100.7
@@ -230,6 +231,8 @@ class Proxy:
                 return list(self.calls)
         elif (method, path) == ("GET", "resources"):
             return aws_resources.resources(self.cloud, own_call(query.get("region", "us-east-1")))
+        elif (method, path) == ("GET", "machine"):
+            return aws_resources.machine(self.cloud, own_call(query.get("region", "us-east-1")), query["address"])
         elif (method, path) != ("GET", "health"):
             raise ValueError(f"no such control: {method} /_proxy/{path}")
         return {"ok": True}

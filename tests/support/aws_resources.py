@@ -1,5 +1,7 @@
 """What exists in a region: what a test asserts, and what must be nothing at the end."""
 
+import base64
+
 from aws_answers import GONE, LISTS, main_table
 
 
@@ -31,3 +33,17 @@ def resources(cloud, call):
     see("address", "DescribeAddresses")
     see("network interface", "DescribeNetworkInterfaces", state="status")
     return found
+
+
+def machine(cloud, call, address):
+    """What an instance knows of itself, for the machine that plays it; nothing if none runs at this address."""
+    for key, instance in cloud.instances(call).items():
+        here = address in (instance.findtext("ipAddress"), instance.findtext("privateIpAddress"))
+        if not here or instance.findtext("instanceState/name") != "running":
+            continue
+        data = cloud.ask(call, "DescribeInstanceAttribute", InstanceId=key, Attribute="userData").findtext("userData/value")
+        keys = cloud.ask(call, "DescribeKeyPairs", IncludePublicKey="true").iterfind("keySet/item")
+        public = [k.findtext("publicKey") for k in keys if k.findtext("keyName") == instance.findtext("keyName")]
+        data = base64.b64decode(data).decode() if data else ""
+        return {"id": key, "user_data": data, "public_key": public[0] if public else ""}
+    return None

@@ -1,0 +1,101 @@
+#!/usr/bin/env python3
+"""Plays an instance of the fake EC2: a real OpenSSH server on stdin and stdout, to be used as ssh's ProxyCommand.
+
+aws_machine.py FOLDER ENDPOINT REGION ADDRESS [PORT]
+
+It stands for a machine with cloud-init, as far as a first contact sees one: at its first boot it makes host keys of its own (or
+takes those of its user data's `ssh_keys`, runs its `bootcmd`, `write_files` and `runcmd`), and accepts the key pair it was
+launched with. https://cloudinit.readthedocs.io/en/latest/reference/modules.html. Each instance keeps its own /etc/ssh and home
+in FOLDER, mounted for its own processes only; all else is this machine's. An instance that does not run does not answer.
+"""
+
+import fcntl
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import urllib.parse
+import urllib.request
+
+import yaml
+
+SSHD = """HostKey /etc/ssh/ssh_host_ed25519_key
+HostKey /etc/ssh/ssh_host_ecdsa_key
+AuthorizedKeysFile {dir}/authorized_keys
+PidFile none
+UsePAM no
+StrictModes no
+MaxSessions 100
+SetEnv SHLVL=2
+PasswordAuthentication no
+KbdInteractiveAuthentication no
+LogLevel ERROR
+PrintMotd no
+Subsystem sftp internal-sftp
+"""
+# What runs of the machine sees its own /etc/ssh and home.
+INSIDE = 'set -e; mount --bind "$1/etc-ssh" /etc/ssh; mount --bind "$1/home" "$HOME"; cd "$HOME"; shift; exec "$@"'
+
+
+def inside(folder, *command):
+    return ["unshare", "--mount", "--propagation", "private", "sh", "-c", INSIDE, "machine", str(folder), *command]
+
+
+def boot(folder, machine):
+    """The first boot."""
+    for name in ("etc-ssh", "home"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    (folder / "authorized_keys").write_text(machine["public_key"].strip() + "\n")
+    (folder / "sshd_config").write_text(SSHD.format(dir=folder))
+    data = machine["user_data"]
+    cloud = yaml.safe_load(data) if data.startswith("#cloud-config") else {}
+
+    def run(commands):
+        for command in commands or []:
+            words = command if isinstance(command, list) else ["sh", "-c", command]
+            with open(folder / "cloud-init.log", "a") as log:
+                subprocess.run(inside(folder, *words), stdin=subprocess.DEVNULL, stdout=log, stderr=log, check=False)
+
+    run(cloud.get("bootcmd"))
+    for file in cloud.get("write_files") or []:
+        run([["sh", "-c", 'mkdir -p "$(dirname "$1")" && printf %s "$2" > "$1"', "sh", file["path"], file.get("content", "")]])
+    keys = cloud.get("ssh_keys") or {}
+    for name, text in keys.items():
+        kind, half = name.rsplit("_", 1)
+        path = folder / "etc-ssh" / (f"ssh_host_{kind}_key" + (".pub" if half == "public" else ""))
+        path.write_text(text.strip() + "\n")
+        path.chmod(0o600 if half == "private" else 0o644)
+    if not keys:
+        for kind in ("ed25519", "ecdsa"):
+            path = folder / "etc-ssh" / f"ssh_host_{kind}_key"
+            if not path.exists():
+                subprocess.run(["ssh-keygen", "-q", "-N", "", "-C", "", "-t", kind, "-f", path], check=True, stdin=subprocess.DEVNULL)
+    run(cloud.get("runcmd"))
+    if data.startswith("#!"):
+        run([data])
+    (folder / "booted").touch()
+
+
+def main():
+    root, endpoint, region, address = sys.argv[1:5]
+    query = urllib.parse.urlencode({"region": region, "address": address})
+    with urllib.request.urlopen(f"{endpoint}/_proxy/machine?{query}") as reply:
+        machine = json.load(reply)
+    if machine is None:
+        sys.exit(f"no instance runs at {address}")
+    folder = pathlib.Path(root).resolve() / machine["id"]
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "booted").exists():
+            boot(folder, machine)
+    os.makedirs("/run/sshd", exist_ok=True)
+    command = inside(folder, "/usr/sbin/sshd", "-i", "-e", "-f", str(folder / "sshd_config"))
+    with open(folder / "sshd.log", "a") as log:
+        os.dup2(log.fileno(), 2)
+    os.execvp(command[0], command)
+
+
+if __name__ == "__main__":
+    main()
