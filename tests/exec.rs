@@ -135,6 +135,18 @@ fn endless_and_binary_output_does_no_harm() {
 }
 
 #[test]
+fn output_that_cannot_be_written_is_an_error() {
+    let lab = Lab::provisioned();
+    for words in [&["exec", "lab", "server", "echo hi"][..], &["ls", "--json"], &["doc"], &["ssh", "lab", "server-0", "echo hi"]]
+    {
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let out = lab.command(words).stdout(full).output().unwrap();
+        assert_eq!(out.status.code(), Some(1), "{words:?}: {}", stderr(&out));
+        assert!(stderr(&out).contains("cannot write to standard output: no space left on device"), "{words:?}: {}", stderr(&out));
+    }
+}
+
+#[test]
 fn wrong_names_are_met_with_the_nearest() {
     let lab = Lab::provisioned();
     let out = lab.run(&["exec", "lab", "sevrer", "--", "true"]);

@@ -132,7 +132,7 @@ pub fn main() -> ExitCode {
     let outcome = App::new(ui.clone()).and_then(|app| {
         let outcome = cli.command.run(&app);
         app.finish();
-        outcome
+        outcome.and_then(|()| ui.all_written())
     });
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

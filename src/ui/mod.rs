@@ -36,6 +36,8 @@ struct Inner {
     lines_are_data: AtomicBool,
     /// While a person is typing a line, what comes must go above it.
     above: Mutex<Option<Above>>,
+    /// Why some of the data did not reach stdout.
+    lost: Mutex<Option<Error>>,
 }
 
 /// Shows a text above the line being typed; false when no line is being typed.
@@ -51,6 +53,7 @@ impl Ui {
             bars: Bars::new(err && !settings.quiet),
             lines_are_data: AtomicBool::new(false),
             above: Mutex::new(None),
+            lost: Mutex::new(None),
         }))
     }
 
@@ -103,11 +106,27 @@ impl Ui {
         drop(above);
         self.0.bars.suspend(|| {
             if to_stdout {
-                write_or_leave(&mut std::io::stdout().lock(), text.as_bytes());
+                self.write_data(text.as_bytes());
             } else {
                 let _ = std::io::stderr().lock().write_all(text.as_bytes());
             }
         });
+    }
+
+    /// A reader that went away is none of our business; a disk that is full is, though the work goes on.
+    fn write_data(&self, bytes: &[u8]) {
+        let mut out = std::io::stdout().lock();
+        let Err(error) = out.write_all(bytes).and_then(|()| out.flush()) else { return };
+        if error.kind() == std::io::ErrorKind::BrokenPipe {
+            std::process::exit(0);
+        }
+        let mut lost = self.0.lost.lock().unwrap_or_else(PoisonError::into_inner);
+        lost.get_or_insert_with(|| Error::io("write to", "standard output", &error).hint("Some of the output is lost."));
+    }
+
+    /// Fails when some of the data could not be written: an outcome that nobody can read is none.
+    pub fn all_written(&self) -> Result<()> {
+        self.0.lost.lock().unwrap_or_else(PoisonError::into_inner).clone().map_or(Ok(()), Err)
     }
 
     /// Writes one line of data to stdout.
@@ -218,12 +237,5 @@ fn mask_texts(value: &mut serde_json::Value) {
         Value::Array(items) => items.iter_mut().for_each(mask_texts),
         Value::Object(map) => map.values_mut().for_each(mask_texts),
         _ => {}
-    }
-}
-
-fn write_or_leave(out: &mut impl Write, bytes: &[u8]) {
-    let gone = out.write_all(bytes).and_then(|()| out.flush()).is_err_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe);
-    if gone {
-        std::process::exit(0);
     }
 }

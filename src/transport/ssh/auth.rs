@@ -217,7 +217,7 @@ impl Attempt<'_> {
         for hint in &self.hints {
             error = error.hint(hint.clone());
         }
-        if self.hints.is_empty() && !self.offered {
+        if self.endpoint.keys.is_empty() && self.hints.is_empty() && !self.offered {
             error = error.hint("Name a key with `private_key_path` in the config, or put one into an ssh-agent: ssh-add");
         }
         if self.hints.is_empty() && self.offered {

@@ -101,10 +101,14 @@ impl Client {
                     Some(ChannelMsg::Close) | None => return exit.ok_or_else(|| lost(lease.connection().why_closed())),
                     Some(_) => Ok(()),
                 };
-                if written.is_err() {
-                    // Nobody reads us any more (`… | head`): what runs there hears the same.
+                if let Err(error) = written {
                     let _ = write.close().await;
-                    return Ok(Exit::Signal("PIPE".to_owned()));
+                    return if error.kind() == std::io::ErrorKind::BrokenPipe {
+                        // Nobody reads us any more (`… | head`): what runs there hears the same.
+                        Ok(Exit::Signal("PIPE".to_owned()))
+                    } else {
+                        Err(Error::io("write to", "standard output", &error))
+                    };
                 }
             }
         };
