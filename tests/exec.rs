@@ -39,6 +39,12 @@ fn json_tells_how_each_command_ended() {
     assert_eq!(field("signal"), [serde_json::Value::Null, serde_json::Value::Null, serde_json::json!("KILL")]);
     assert_eq!(field("stdout"), ["fine", "", ""]);
     assert_eq!(field("stderr"), ["", "bad", ""]);
+    // One that was stopped tells what it had said by then.
+    let out = lab.run(&["exec", "lab", "server-0", "--json", "--timeout=1s", "--", "echo so far; echo so bad >&2; sleep 60"]);
+    assert_eq!(out.status.code(), Some(1));
+    let rows: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
+    assert_eq!((&rows[0]["stdout"], &rows[0]["stderr"]), (&"so far".into(), &"so bad".into()), "{rows}");
+    assert_eq!(rows[0]["error"], "command did not end within 1s and was stopped");
 }
 
 #[test]

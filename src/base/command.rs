@@ -84,11 +84,12 @@ impl Command {
     }
 
     /// The error of a command that did not end in time, with the tail of what it had said by then.
-    pub fn timed_out(&self, so_far: &Output) -> Error {
+    pub fn timed_out(&self, so_far: Output) -> Error {
         let limit = super::units::format_duration(self.timeout.unwrap_or_default());
         let mut error = Error::new(Kind::Timeout, format!("command did not end within {limit} and was stopped"));
         error.details_mut().command = Some(self.line.clone());
         error.details_mut().stderr = so_far.failure(&self.line).and_then(|e| e.details().stderr.clone());
+        error.details_mut().so_far = Some(Box::new(so_far));
         error
     }
 

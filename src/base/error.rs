@@ -2,6 +2,7 @@
 //!
 //! Lower storeys build it and pass it up; only a face renders it (`ui::errors`).
 
+use super::command::Output;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -161,6 +162,8 @@ pub struct Details {
     pub code: Option<i32>,
     /// The signal that ended that command, without `SIG`.
     pub signal: Option<String>,
+    /// What that command had printed when it was stopped.
+    pub so_far: Option<Box<Output>>,
     /// The failures this one sums up, one a node, in node order.
     pub failed: Vec<Error>,
     /// The exit code of the program, when it is not the one of the kind.
@@ -186,6 +189,7 @@ impl Error {
             stderr: None,
             code: None,
             signal: None,
+            so_far: None,
             failed: Vec::new(),
             exit: None,
             thrown: None,

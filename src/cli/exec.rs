@@ -134,12 +134,18 @@ pub fn run(args: Args, app: &App) -> Result<()> {
 fn row<'a>(node: &'a str, result: &'a Result<Output>) -> Row<'a> {
     let mut row =
         Row { node, ok: false, stdout: String::new(), stderr: String::new(), code: None, signal: None, took: 0.0, error: None };
+    let said = match result {
+        Ok(output) => Some(output),
+        Err(error) => error.details().so_far.as_deref(),
+    };
+    if let Some(output) = said {
+        row.stdout = secret::mask(&text(&output.stdout)).into_owned();
+        row.stderr = secret::mask(&text(&output.stderr)).into_owned();
+        row.took = output.took.as_secs_f64();
+    }
     match result {
         Ok(output) => {
             row.ok = output.exit.is_success();
-            row.stdout = secret::mask(&text(&output.stdout)).into_owned();
-            row.stderr = secret::mask(&text(&output.stderr)).into_owned();
-            row.took = output.took.as_secs_f64();
             match &output.exit {
                 Exit::Code(code) => row.code = Some(*code),
                 Exit::Signal(name) => row.signal = Some(name),

@@ -66,7 +66,7 @@ pub async fn run(command: &Command, live: bool, cx: &Cx) -> Result<Output> {
             }
             () = &mut deadline => {
                 group.end().await;
-                return Err(command.timed_out(&capture.finish(Exit::Signal("TERM".to_owned()), start.elapsed())));
+                return Err(command.timed_out(capture.finish(Exit::Signal("TERM".to_owned()), start.elapsed())));
             }
             () = at(lingering) => {
                 cx.events.warn("the command has ended, but something it started still holds its output open; redirect that");

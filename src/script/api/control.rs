@@ -1,12 +1,24 @@
 //! Waiting, repeating, doing several things at once, and putting off to the end.
 
 use crate::base::error::Error;
+
 use crate::script::callback::Callback;
+use crate::script::diagnostics;
 use crate::script::options::duration;
 use crate::script::parallel::{self, MAX_PARALLEL};
 use crate::script::{Host, Options, ScriptResult};
 use rhai::plugin::{Dynamic, NativeCallContext, export_module};
-use rhai::{Array, FnPtr, Map};
+use rhai::{Array, EvalAltResult, FnPtr, Map};
+
+/// The last failure of a function that was called again and again: who reads it should know that it was no accident.
+fn given_up(context: &NativeCallContext, times: i64, error: Box<EvalAltResult>) -> Box<EvalAltResult> {
+    if times == 1 {
+        return error;
+    }
+    let source = context.call_source().unwrap_or_default();
+    let explained = diagnostics::explain(context.engine(), &Host::of(context), &error, source);
+    explained.context(format!("retrying it: attempt {times} of {times}")).into()
+}
 
 #[export_module]
 pub mod module {
@@ -82,7 +94,8 @@ pub mod module {
             host.check()?;
             let error = match action.call_within_context::<Dynamic>(&context, ()) {
                 Ok(value) => return Ok(value),
-                Err(error) if attempt >= times || !error.is_catchable() || host.check().is_err() => return Err(error),
+                Err(error) if attempt >= times && error.is_catchable() => return Err(given_up(&context, times, error)),
+                Err(error) if !error.is_catchable() || host.check().is_err() => return Err(error),
                 Err(error) => error,
             };
             host.cx.events.debug(format!("attempt {attempt} of {times} failed: {}", error.unwrap_inner()));

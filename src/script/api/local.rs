@@ -13,7 +13,14 @@ fn run_here(context: &NativeCallContext, line: &Dynamic, options: Map, check: bo
     let cwd = call.command.cwd.take().unwrap_or_default();
     let cwd = if cwd.starts_with('~') { cwd } else { host.path(&cwd).to_string_lossy().into_owned() };
     call.command.cwd = Some(cwd);
-    let output = host.block_on_to_the_end(process::run(&call.command, call.show.live, &host.cx))?;
+    let output = match host.block_on_to_the_end(process::run(&call.command, call.show.live, &host.cx)) {
+        Ok(output) => output,
+        Err(error) if check => return Err(error.into()),
+        Err(error) => {
+            host.check()?;
+            return Ok(result_map("", Err(error)));
+        }
+    };
     match output.failure(&call.command.line).filter(|_| check && call.show.check) {
         Some(error) => Err(error.into()),
         None => Ok(result_map("", Ok(output))),

@@ -99,10 +99,12 @@ pub fn result_map(node: &str, outcome: Result<Output>) -> Map {
             put("signal", signal);
         }
         Err(error) => {
+            // One that was stopped had perhaps said why it was late.
+            let so_far = error.details().so_far.as_deref();
             put("ok", false.into());
-            put("stdout", "".into());
-            put("stderr", "".into());
-            put("took", 0.0.into());
+            put("stdout", so_far.map(|o| text(&o.stdout)).unwrap_or_default().into());
+            put("stderr", so_far.map(|o| text(&o.stderr)).unwrap_or_default().into());
+            put("took", so_far.map_or(0.0, |o| o.took.as_secs_f64()).into());
             put("error", error.message().into());
             put("code", Dynamic::UNIT);
             put("signal", Dynamic::UNIT);

@@ -77,7 +77,7 @@ pub(super) async fn run(client: &Client, endpoint: &Endpoint, command: &Command,
         End::Exit(exit) => Ok(capture.finish(exit, took)),
         End::TimedOut => {
             let so_far = capture.finish(Exit::Signal("TERM".to_owned()), took);
-            Err(failure(command.timed_out(&so_far), endpoint, command))
+            Err(failure(command.timed_out(so_far), endpoint, command))
         }
         other => Err(failure(other.into_error(endpoint), endpoint, command)),
     }
