@@ -38,9 +38,8 @@ impl App {
             let ui = self.ui.clone();
             let settings = Settings::default();
             let nobody_there = settings.ask_passphrase.clone();
-            let ask_passphrase: AskPassphrase = Arc::new(move |key| match ui.is_interactive() {
-                true => ui.ask_secret(&format!("Passphrase of {}: ", key.display())),
-                false => nobody_there(key),
+            let ask_passphrase: AskPassphrase = Arc::new(move |key| {
+                if ui.is_interactive() { ui.ask_secret(&format!("Passphrase of {}: ", key.display())) } else { nobody_there(key) }
             });
             Client::new(Settings { ask_passphrase, ..settings })
         };

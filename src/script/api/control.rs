@@ -11,13 +11,13 @@ use rhai::plugin::{Dynamic, NativeCallContext, export_module};
 use rhai::{Array, EvalAltResult, FnPtr, Map};
 
 /// The last failure of a function that was called again and again: who reads it should know that it was no accident.
-fn given_up(context: &NativeCallContext, times: i64, error: Box<EvalAltResult>) -> Box<EvalAltResult> {
+fn given_up(context: &NativeCallContext, times: i64, error: Box<EvalAltResult>) -> ScriptResult<Dynamic> {
     if times == 1 {
-        return error;
+        return Err(error);
     }
     let source = context.call_source().unwrap_or_default();
     let explained = diagnostics::explain(context.engine(), &Host::of(context), &error, source);
-    explained.context(format!("retrying it: attempt {times} of {times}")).into()
+    Err(explained.context(format!("retrying it: attempt {times} of {times}")).into())
 }
 
 #[export_module]
@@ -94,7 +94,7 @@ pub mod module {
             host.check()?;
             let error = match action.call_within_context::<Dynamic>(&context, ()) {
                 Ok(value) => return Ok(value),
-                Err(error) if attempt >= times && error.is_catchable() => return Err(given_up(&context, times, error)),
+                Err(error) if attempt >= times && error.is_catchable() => return given_up(&context, times, error),
                 Err(error) if !error.is_catchable() || host.check().is_err() => return Err(error),
                 Err(error) => error,
             };
