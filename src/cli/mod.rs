@@ -11,8 +11,10 @@ pub mod deprovision;
 pub mod doc;
 pub mod exec;
 pub mod hdr;
+pub mod image;
 pub mod inventory;
 pub mod ls;
+pub mod node;
 pub mod plan;
 pub mod provision;
 pub mod repl;
@@ -77,6 +79,8 @@ pub enum Command {
     Inventory(inventory::Args),
     Deploy(deploy::Args),
     Deprovision(deprovision::Args),
+    Node(node::Args),
+    Image(image::Args),
     Exec(exec::Args),
     Ssh(ssh::Args),
     Cp(cp::Args),
@@ -99,6 +103,8 @@ impl Command {
             Self::Inventory(args) => inventory::run(&args, app),
             Self::Deploy(args) => deploy::run(&args, app),
             Self::Deprovision(args) => deprovision::run(&args, app),
+            Self::Node(args) => node::run(&args, app),
+            Self::Image(args) => image::run(&args, app),
             Self::Exec(args) => exec::run(args, app),
             Self::Ssh(args) => ssh::run(args, app),
             Self::Cp(args) => cp::run(&args, app),

@@ -20,7 +20,7 @@ Examples:
   opsrun plan 4504 --json | jq '.changes[] | select(.action != \"unchanged\")'
 
 --json prints one object: name, provider, new, changes (node, group, index, action, reason), settings, notes.
-An action is create, remove, change (removed and made anew), repair or unchanged.")]
+An action is create, remove, change (removed and made anew), repair, adjust (changed in place) or unchanged.")]
 pub struct Args {
     /// The deployment
     #[arg(value_name = "NAME", add = ArgValueCandidates::new(deployments))]
@@ -57,7 +57,7 @@ pub fn render(plan: &Plan, style: Style) -> String {
         let painted = match change.action {
             Action::Create => style.green(line),
             Action::Remove | Action::Change => style.red(line),
-            Action::Repair => style.yellow(line),
+            Action::Repair | Action::Adjust => style.yellow(line),
             Action::Unchanged => line.to_owned(),
         };
         out += &format!("{painted}\n");
@@ -77,16 +77,16 @@ pub fn summary(plan: &Plan) -> String {
     if plan.is_empty() {
         return format!("nothing to change: {} as wanted", nodes(plan.count(Action::Unchanged)));
     }
-    counted(plan, ["to create", "to replace", "to remove", "to bring back", "unchanged"])
+    counted(plan, ["to create", "to replace", "to remove", "to bring back", "to adjust", "unchanged"])
 }
 
 /// The same when it is done: "3 created, 1 removed, 2 unchanged".
 pub fn done(plan: &Plan) -> String {
-    counted(plan, ["created", "replaced", "removed", "brought back", "unchanged"])
+    counted(plan, ["created", "replaced", "removed", "brought back", "adjusted", "unchanged"])
 }
 
-fn counted(plan: &Plan, words: [&str; 5]) -> String {
-    let actions = [Action::Create, Action::Change, Action::Remove, Action::Repair, Action::Unchanged];
+fn counted(plan: &Plan, words: [&str; 6]) -> String {
+    let actions = [Action::Create, Action::Change, Action::Remove, Action::Repair, Action::Adjust, Action::Unchanged];
     let said: Vec<String> = actions
         .into_iter()
         .zip(words)
@@ -102,7 +102,7 @@ fn sign(action: Action) -> &'static str {
         Action::Create => "+",
         Action::Remove => "-",
         Action::Change => "±",
-        Action::Repair => "~",
+        Action::Repair | Action::Adjust => "~",
         Action::Unchanged => " ",
     }
 }
@@ -113,6 +113,7 @@ fn word(action: Action) -> &'static str {
         Action::Remove => "REMOVE",
         Action::Change => "REPLACE",
         Action::Repair => "bring back",
+        Action::Adjust => "adjust",
         Action::Unchanged => "",
     }
 }

@@ -8,6 +8,7 @@ pub mod files;
 pub mod fleet;
 pub mod hdr;
 pub mod http;
+pub mod image;
 pub mod job;
 pub mod node;
 pub mod pattern;

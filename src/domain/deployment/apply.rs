@@ -88,7 +88,7 @@ async fn change(request: &Request, record: Record, plan: &Plan, lock: &Lock, cx:
         plan.changes.iter().filter(|c| actions.contains(&c.action)).map(|c| c.node.clone()).collect()
     };
     let remove = names([Action::Remove, Action::Change]);
-    let make = plan.specs_of(&[Action::Create, Action::Change, Action::Repair]);
+    let make = plan.specs_of(&[Action::Create, Action::Change, Action::Repair, Action::Adjust]);
     if remove.is_empty() && make.is_empty() {
         let found = provider.list(&site, cx).await?;
         return finish(&request.store, &request.config, record, found, lock);
@@ -203,6 +203,7 @@ fn refuse_surprises(shown: &Plan, now: &Plan) -> Result<()> {
         Action::Remove => "remove",
         Action::Change => "replace",
         Action::Repair => "bring back",
+        Action::Adjust => "adjust",
         Action::Unchanged => "unchanged",
     };
     let differences: Vec<String> = now
@@ -214,6 +215,8 @@ fn refuse_surprises(shown: &Plan, now: &Plan) -> Result<()> {
                 Action::Unchanged => true,
                 // To make it, whole or from what is there.
                 Action::Create | Action::Repair => matches!(before, Some(Action::Create | Action::Repair)),
+                // It may have come up meanwhile.
+                Action::Adjust => matches!(before, Some(Action::Adjust | Action::Repair)),
                 other => before == Some(other),
             };
             let was = before.map_or("not there", word);

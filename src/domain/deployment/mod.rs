@@ -8,6 +8,7 @@ mod destroy;
 #[cfg(test)]
 mod fake;
 mod plan;
+mod power;
 mod registry;
 mod request;
 mod status;
@@ -19,6 +20,7 @@ mod wake;
 pub use apply::{Wait, apply};
 pub use destroy::destroy;
 pub use plan::{Action, NodeChange, Plan, plan};
+pub use power::{Power, power, save_image};
 pub use registry::provider_for;
 pub use request::Request;
 pub use status::{GroupCount, NodeState, NodeStatusLine, Status, Summary, list, status};

@@ -18,6 +18,8 @@ pub enum Action {
     Change,
     /// Exists but does not run: brought back.
     Repair,
+    /// Differs in what can be changed while it is used.
+    Adjust,
     Unchanged,
 }
 
@@ -87,7 +89,7 @@ impl Plan {
 pub async fn plan(request: &Request, cx: &Cx) -> Result<Plan> {
     let record = request.store.read()?;
     request.check(record.as_ref())?;
-    request.provider.check()?;
+    request.provider.check(&request.specs())?;
     let found = match &record {
         Some(record) => request.provider.list(&site(&request.store, record, &request.config), cx).await?,
         None => Vec::new(),
@@ -106,8 +108,12 @@ pub(super) fn compare(request: &Request, record: Option<&Record>, found: &[NodeF
     for spec in &specs {
         let (action, reason) = match found.iter().find(|f| f.spec.name == spec.name) {
             None => (Action::Create, reasons.for_creation(spec)),
-            Some(f) if f.spec.options != spec.options => (Action::Change, differences(&f.spec, spec)),
+            Some(f) if differing(&f.spec, spec).iter().any(|key| !request.provider.adjusts(key)) => {
+                (Action::Change, differences(&f.spec, spec))
+            }
             Some(f) if f.status == NodeStatus::Stopped => (Action::Repair, "it does not run".to_owned()),
+            Some(f) if f.status == NodeStatus::Off => (Action::Repair, "it was stopped".to_owned()),
+            Some(f) if f.spec.options != spec.options => (Action::Adjust, differences(&f.spec, spec)),
             Some(_) => (Action::Unchanged, String::new()),
         };
         changes.push(change(spec, action, reason));
@@ -160,19 +166,25 @@ impl Reasons<'_> {
     }
 }
 
-/// "host: a -> b" for each option that differs.
-fn differences(old: &NodeSpec, new: &NodeSpec) -> String {
+/// The options that differ, sorted.
+fn differing<'a>(old: &'a NodeSpec, new: &'a NodeSpec) -> Vec<&'a String> {
     let mut keys: Vec<&String> = old.options.keys().chain(new.options.keys()).collect();
     keys.sort();
     keys.dedup();
+    keys.retain(|key| old.options.get(*key) != new.options.get(*key));
+    keys
+}
+
+/// "host: a -> b" for each option that differs.
+fn differences(old: &NodeSpec, new: &NodeSpec) -> String {
     let show = |value: Option<&Value>| match value {
         None => "none".to_owned(),
         Some(Value::String(text)) => text.clone(),
         Some(other) => other.to_string(),
     };
-    keys.into_iter()
+    differing(old, new)
+        .into_iter()
         .map(|k| (k, old.options.get(k), new.options.get(k)))
-        .filter(|(_, a, b)| a != b)
         .map(|(k, a, b)| format!("{k}: {} -> {}", show(a), show(b)))
         .collect::<Vec<_>>()
         .join(", ")

@@ -63,7 +63,7 @@ pub(super) async fn status_with(deployment: &Deployment, provider: &dyn Provider
     let found = provider.list(&site(&deployment.store, &deployment.record, &deployment.config), cx).await?;
     let state = |name: &str| match found.iter().find(|f| f.spec.name == name).map(|f| f.status) {
         Some(NodeStatus::Running) => NodeState::Running,
-        Some(NodeStatus::Stopped) => NodeState::Stopped,
+        Some(NodeStatus::Stopped | NodeStatus::Off) => NodeState::Stopped,
         None => NodeState::Missing,
     };
     let mut nodes: Vec<NodeStatusLine> = deployment

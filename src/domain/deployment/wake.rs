@@ -21,7 +21,9 @@ pub async fn open_awake(project: &Project, name: &str, cx: &Cx) -> Result<Deploy
     let start = Instant::now();
     loop {
         let deployment = Deployment::open(project, name)?;
-        if !asleep(&list(&deployment, &*provider, cx).await?) {
+        let found = list(&deployment, &*provider, cx).await?;
+        if !asleep(&found) {
+            tell_of_stopped(name, &found, cx);
             return Ok(deployment);
         }
         match wake(&deployment, &*provider, cx).await {
@@ -36,6 +38,14 @@ pub async fn open_awake(project: &Project, name: &str, cx: &Cx) -> Result<Deploy
 
 fn asleep(found: &[NodeFound]) -> bool {
     found.iter().any(|n| n.status == NodeStatus::Stopped)
+}
+
+/// Those that were stopped on purpose are left alone.
+fn tell_of_stopped(name: &str, found: &[NodeFound], cx: &Cx) {
+    let off: Vec<&str> = found.iter().filter(|n| n.status == NodeStatus::Off).map(|n| n.spec.name.as_str()).collect();
+    if !off.is_empty() {
+        cx.events.info(format!("stopped: {} (opsrun node start {name} {})", off.join(", "), off.join(",")));
+    }
 }
 
 async fn list(deployment: &Deployment, provider: &dyn Provider, cx: &Cx) -> Result<Vec<NodeFound>> {
@@ -55,7 +65,8 @@ async fn wake(deployment: &Deployment, provider: &dyn Provider, cx: &Cx) -> Resu
     let specs: Vec<_> = down.map(|n| n.spec).collect();
     if !specs.is_empty() {
         cx.events.warn(format!(
-            "the nodes of deployment {} were down (their supervisor had ended): starting them again; what ran on them is gone",
+            "{} of deployment {} had ended unasked: starting again; what ran there is gone",
+            specs.iter().map(|s| s.name.as_str()).collect::<Vec<_>>().join(", "),
             deployment.name()
         ));
         provider.create(&site, &specs, cx).await?;

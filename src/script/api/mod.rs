@@ -24,6 +24,7 @@ pub mod http;
 pub mod jobs;
 pub mod library;
 pub mod local;
+pub mod machines;
 pub mod nodes;
 pub mod objects;
 pub mod outcome;
@@ -65,6 +66,7 @@ pub fn register(engine: &mut Engine) {
         .register_global_module(exported_module!(jobs::module).into())
         .register_global_module(exported_module!(library::module).into())
         .register_global_module(exported_module!(local::module).into())
+        .register_global_module(exported_module!(machines::module).into())
         .register_global_module(exported_module!(nodes::module).into())
         .register_global_module(exported_module!(objects::module).into())
         .register_global_module(exported_module!(outcome::module).into())

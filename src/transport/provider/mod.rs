@@ -7,7 +7,7 @@ mod processes;
 pub mod static_hosts;
 
 use crate::base::endpoint::Endpoint;
-use crate::base::error::Result;
+use crate::base::error::{Error, Kind, Result};
 use crate::base::event::Cx;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -32,6 +32,8 @@ pub enum NodeStatus {
     Running,
     /// Exists, but does not answer: the provider's `create` brings it back.
     Stopped,
+    /// Was stopped on purpose: `create` starts it, but nobody does so unasked.
+    Off,
 }
 
 /// A node as it exists.
@@ -70,9 +72,14 @@ pub trait Provider: Send + Sync {
         false
     }
 
-    /// Whether it can work here at all: looked at before anything is touched.
-    fn check(&self) -> Result<()> {
+    /// Whether it can work here at all, and make these nodes: looked at before anything is touched.
+    fn check(&self, _specs: &[NodeSpec]) -> Result<()> {
         Ok(())
+    }
+
+    /// Whether a change of this option needs no new node: `create` brings it about on the one there is.
+    fn adjusts(&self, _option: &str) -> bool {
+        false
     }
 
     /// Every node of the deployment that exists, in any order. Reads only.
@@ -86,4 +93,19 @@ pub trait Provider: Send + Sync {
 
     /// After the last node: removes all else that carries the deployment's UUID, and proves that nothing is left.
     async fn destroy_all(&self, site: &Site, cx: &Cx) -> Result<()>;
+
+    /// Turns these nodes off, until `create` turns them on: in order, or `at_once` as if their plug were pulled.
+    async fn stop(&self, _: &Site, _names: &[String], _at_once: bool, _: &Cx) -> Result<()> {
+        Err(cannot(self.name(), "stop and start nodes"))
+    }
+
+    /// Keeps what a node that is off has on its disk, as an image that others can be made from.
+    async fn save_image(&self, _: &Site, _node: &str, _image: &str, _: &Cx) -> Result<()> {
+        Err(cannot(self.name(), "save nodes as images"))
+    }
+}
+
+fn cannot(provider: &str, what: &str) -> Error {
+    Error::new(Kind::Provider, format!("provider `{provider}` cannot {what}"))
+        .hint("`provider: machine` can: real Debian machines on this host, for root on Linux.")
 }

@@ -121,6 +121,11 @@ impl Client {
         }))
     }
 
+    /// Forgets the connections to a host that was turned off: they may not have noticed.
+    pub fn forget(&self, endpoint: &Endpoint) {
+        self.0.pool.forget(endpoint);
+    }
+
     /// Runs a command to its end. With `live`, its lines are events while it runs.
     ///
     /// An error means that it could not be run to its end: unreachable, refused, timed out, cancelled, or the connection

@@ -69,6 +69,12 @@ impl Pool {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(key).or_default().clone()
     }
 
+    /// Forgets every connection to an endpoint, because what was at its other end is gone. Those in use end in their own time.
+    pub fn forget(&self, endpoint: &Endpoint) {
+        let mut slots = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        slots.retain(|known, _| (&known.host, known.port) != (&endpoint.host, endpoint.port));
+    }
+
     /// Forgets a connection that turned out to be dead before anything was done with it.
     pub fn retire(&self, endpoint: &Endpoint, purpose: Use, lease: &Lease) {
         let slot = self.slot(endpoint, purpose);

@@ -26,7 +26,7 @@ use tokio::time::Instant;
 pub const COMMAND: &str = "__machine";
 /// A machine that does not answer by then never will.
 const READY_WITHIN: Duration = Duration::from_secs(90);
-const EVERY: Duration = Duration::from_millis(20);
+const EVERY: Duration = Duration::from_millis(30);
 /// Where nspawn keeps locks that a killed one would leave behind.
 const NSPAWN_RUN: &str = "/run/systemd/nspawn";
 
@@ -59,11 +59,13 @@ pub async fn start(exe: &Path, home: &Home, record: &MachineRecord, network: &Ne
     }
     let mut child = spawn(exe, home, scope, limits)?;
     let deadline = Instant::now() + READY_WITHIN;
+    let mut init = None;
     loop {
         if let Ok(Some(status)) = child.try_wait() {
             return Err(failure(home, &format!("the machine ended while it started ({status})")));
         }
-        if is_ready(&child, record) {
+        init = init.or_else(|| running::init_of(i32::try_from(child.id()?).ok()?));
+        if init.is_some_and(|init| is_ready(init, record)) {
             return Ok(());
         }
         if Instant::now() > deadline {
@@ -89,8 +91,7 @@ fn spawn(exe: &Path, home: &Home, scope: bool, limits: Limits) -> Result<Child> 
         let mut command = tokio::process::Command::new(tool::find("systemd-run")?);
         command.args(["--quiet", "--scope", "--collect", "--slice=machine.slice", "--property=Delegate=yes"]);
         command.arg(format!("--unit={}", unit(home)));
-        command.args(limits.memory.map(|bytes| format!("--property=MemoryMax={bytes}")));
-        command.args(limits.cpus.map(|thousandths| format!("--property=CPUQuota={}%", thousandths / 10)));
+        command.args(properties(limits).map(|p| format!("--property={p}")));
         command.arg("--").arg(unshare);
         command
     } else {
@@ -107,10 +108,15 @@ pub fn unit(home: &Home) -> String {
     format!("opsrun-{}.scope", home.mark.replace('/', "-"))
 }
 
+/// The limits as properties of that unit.
+pub fn properties(limits: Limits) -> [String; 2] {
+    let memory = limits.memory.map_or_else(|| "infinity".to_owned(), |bytes| bytes.to_string());
+    let cpus = limits.cpus.map(|thousandths| format!("{}%", (thousandths / 10).max(1))).unwrap_or_default();
+    [format!("MemoryMax={memory}"), format!("CPUQuota={cpus}")]
+}
+
 /// Whether the machine's SSH server listens and its address is there, as its own network namespace tells it.
-fn is_ready(child: &Child, record: &MachineRecord) -> bool {
-    let nspawn = child.id().and_then(|pid| i32::try_from(pid).ok());
-    let Some(init) = nspawn.and_then(running::init_of) else { return false };
+fn is_ready(init: i32, record: &MachineRecord) -> bool {
     let read = |file: &str| std::fs::read_to_string(format!("/proc/{init}/net/{file}")).unwrap_or_default();
     let listens = |table: &str| {
         table.lines().skip(1).any(|line| {

@@ -60,6 +60,42 @@ pub fn connect(home: &Home, record: &MachineRecord, network: &Network, neighbour
     layer.write("etc/hosts", with_block(&hosts, neighbours).as_bytes(), 0o644)
 }
 
+/// Takes all of that out of a layer again, so that others can stand on it.
+pub fn strip(layer: &Path, authorized_key: &str) -> Result<()> {
+    let names = ["etc/hostname", "etc/machine-id", NETWORK_FILE, "var/lib/dbus/machine-id", "var/lib/systemd/random-seed"];
+    for file in names {
+        remove(&layer.join(file))?;
+    }
+    for key in std::fs::read_dir(layer.join("etc/ssh")).into_iter().flatten().flatten() {
+        if key.file_name().to_string_lossy().starts_with("ssh_host_") {
+            remove(&key.path())?;
+        }
+    }
+    // What the machine wrote into its journal is kept under its ID.
+    for journal in std::fs::read_dir(layer.join("var/log/journal")).into_iter().flatten().flatten() {
+        super::layout::remove_tree(&journal.path())?;
+    }
+    let own = Layer { upper: layer, layers: &[] };
+    if let Some(keys) = own.read(AUTHORIZED) {
+        let others: String = keys.lines().filter(|l| l.trim() != authorized_key).map(|l| format!("{l}\n")).collect();
+        if others.is_empty() { remove(&layer.join(AUTHORIZED))? } else { own.write(AUTHORIZED, others.as_bytes(), 0o600)? }
+    }
+    if let Some(hosts) = own.read("etc/hosts") {
+        own.write("etc/hosts", without_block(&hosts).as_bytes(), 0o644)?;
+    }
+    if own.read("etc/resolv.conf").is_some_and(|text| text.starts_with(RESOLV_HEADER)) {
+        remove(&layer.join("etc/resolv.conf"))?;
+    }
+    Ok(())
+}
+
+fn remove(file: &Path) -> Result<()> {
+    match std::fs::remove_file(file) {
+        Err(e) if e.kind() != ErrorKind::NotFound => Err(Error::io("remove", file, &e)),
+        _ => Ok(()),
+    }
+}
+
 pub const RESOLV_HEADER: &str = "# Written by opsrun at every start, from its host's.\n";
 
 /// The host's name servers. A server that listens on the host's loopback only is none for machines; systemd-resolved tells the real ones.

@@ -10,7 +10,10 @@
 mod base;
 mod boot;
 mod cgroup;
+mod claim;
+mod hosts;
 mod identity;
+pub mod images;
 mod layout;
 mod lock;
 mod network;
@@ -24,7 +27,9 @@ use crate::base::endpoint::Endpoint;
 use crate::base::error::{Error, IoResultExt, Kind, Result, ResultExt};
 use crate::base::event::{Cx, Unit};
 use async_trait::async_trait;
+use cgroup::Limits;
 use futures::future::join_all;
+use images::Images;
 use layout::{Home, Layout, MachineRecord};
 use network::Network;
 use options::Options;
@@ -50,14 +55,63 @@ impl Machine {
         Self { exe, cache }
     }
 
+    /// Brings these up, all at once, and tells the others of them.
+    async fn start_all(&self, layout: &Layout, down: &[(&Home, &MachineRecord)], network: &Network, cx: &Cx) -> Result<()> {
+        if down.is_empty() {
+            return Ok(());
+        }
+        let neighbours = hosts::lines(layout)?;
+        let progress = cx.events.progress(format!("starting {} machines", down.len()), down.len() as u64, Unit::Items);
+        let starts = down.iter().map(|(home, record)| {
+            let (neighbours, progress) = (&neighbours, &progress);
+            async move {
+                let started = self.start(home, record, network, neighbours, cx).await;
+                progress.advance(1);
+                started.on_node(&home.node)
+            }
+        });
+        gather(join_all(starts).await, "started", cx)?;
+        hosts::refresh(layout, cx).await
+    }
+
     /// Brings a machine up that does not run.
     async fn start(&self, home: &Home, record: &MachineRecord, network: &Network, neighbours: &str, cx: &Cx) -> Result<()> {
+        if let Some(gone) = record.layers.iter().find(|layer| !layer.is_dir()) {
+            return Err(Error::new(Kind::Provider, format!("what the machine stands on is gone: {}", gone.display()))
+                .hint("Bring it back, or remove the machine: without it, nobody can read what is in it."));
+        }
         // Its first process may have survived a killed nspawn.
         remove::kill(home, cx).await?;
         identity::connect(home, record, network, neighbours)?;
-        let limits = Options::of(&record.spec)?.limits;
-        boot::start(&self.exe, home, record, network, limits, cx).await
+        boot::start(&self.exe, home, record, network, Options::of(&record.spec)?.limits, cx).await
     }
+}
+
+/// Changes what a running machine may use.
+async fn adjust(home: &Home, limits: Limits, cx: &Cx) -> Result<()> {
+    if !tool::host_runs_systemd() {
+        return cgroup::limit(home, limits);
+    }
+    let mut words = vec!["set-property".to_owned(), "--runtime".to_owned(), boot::unit(home)];
+    words.extend(boot::properties(limits));
+    tool::run("systemctl", &words, cx).await.map(drop)
+}
+
+/// One error for all that failed.
+fn gather(results: Vec<Result<()>>, done: &str, cx: &Cx) -> Result<()> {
+    let total = results.len();
+    let mut failed: Vec<Error> = results.into_iter().filter_map(Result::err).collect();
+    cx.cancel.check()?;
+    match failed.len() {
+        0 => Ok(()),
+        1 => Err(failed.remove(0)),
+        many => Err(Error::new(Kind::Provider, format!("{many} of {total} machines could not be {done}")).with_failed(failed)),
+    }
+}
+
+/// The key that may log in, as a line of authorized_keys.
+fn public_key(site: &Site) -> Result<String> {
+    Ok(std::fs::read_to_string(&site.public_key).at("read", &site.public_key)?.trim().to_owned())
 }
 
 /// A new machine's folder, complete but for its start. Appears in one step.
@@ -83,7 +137,11 @@ fn found(site: &Site, record: MachineRecord, running: bool) -> NodeFound {
     let mut endpoint = Endpoint::new(&record.spec.name, record.address.to_string(), 22, "root");
     endpoint.keys = vec![site.private_key.clone()];
     endpoint.known_hosts = vec![site.dir.join("known_hosts")];
-    let status = if running { NodeStatus::Running } else { NodeStatus::Stopped };
+    let status = match (running, record.off) {
+        (true, _) => NodeStatus::Running,
+        (false, true) => NodeStatus::Off,
+        (false, false) => NodeStatus::Stopped,
+    };
     NodeFound { spec: record.spec, status, endpoint, host_keys: vec![record.host_key] }
 }
 
@@ -97,11 +155,19 @@ impl Provider for Machine {
         true
     }
 
-    fn check(&self) -> Result<()> {
-        tool::check_host()
+    fn check(&self, specs: &[NodeSpec]) -> Result<()> {
+        tool::check_host()?;
+        for spec in specs {
+            files::check_name(&spec.name)?;
+            if let Some(image) = Options::of(spec)?.image {
+                Images::new(&self.cache).get(&image).on_node(&spec.name)?;
+            }
+        }
+        Ok(())
     }
 
     async fn list(&self, site: &Site, _: &Cx) -> Result<Vec<NodeFound>> {
+        tool::check_root()?;
         let layout = Layout::of(site);
         let records = layout.records()?;
         let running = running::running(layout.uuid);
@@ -113,54 +179,99 @@ impl Provider for Machine {
     }
 
     async fn create(&self, site: &Site, specs: &[NodeSpec], cx: &Cx) -> Result<Vec<NodeFound>> {
-        tool::check_host()?;
+        self.check(specs)?;
         let layout = Layout::of(site);
-        specs.iter().try_for_each(|spec| files::check_name(&spec.name))?;
-        let wanted = specs.iter().map(Options::of).collect::<Result<Vec<Options>>>()?;
-        let key = std::fs::read_to_string(&site.public_key).at("read", &site.public_key)?.trim().to_owned();
-        let base = base::ensure(&self.cache, cx).await?;
+        let key = public_key(site)?;
         layout.make()?;
         layout.sweep()?;
         let homes: Vec<Home> = specs.iter().map(|spec| layout.home(&spec.name)).collect();
         let records = homes.iter().map(Home::record).collect::<Result<Vec<_>>>()?;
-        let had = homes.iter().cloned().zip(records.iter().map(|r| r.as_ref().map(|r| r.address))).collect::<Vec<_>>();
+        let had: Vec<_> = homes.iter().cloned().zip(records.iter().map(|r| r.as_ref().map(|r| r.address))).collect();
+        let mut layers = Vec::new();
+        for ((spec, home), record) in specs.iter().zip(&homes).zip(&records) {
+            layers.push(match (record, Options::of(spec)?.image) {
+                (Some(record), _) => record.layers.clone(),
+                (None, Some(image)) => Images::new(&self.cache).claim(&image, home, cx).await.on_node(&spec.name)?,
+                (None, None) => vec![base::ensure(&self.cache, cx).await?],
+            });
+        }
+        let running = running::running(layout.uuid);
         let (network, addresses) = network::claim(&had, cx).await?;
         let mut machines = Vec::new();
-        for (((spec, _options), address), old) in specs.iter().zip(&wanted).zip(addresses).zip(records) {
+        for ((((spec, home), layers), address), old) in specs.iter().zip(&homes).zip(layers).zip(addresses).zip(records) {
             let record = match old {
-                Some(old) => MachineRecord { spec: spec.clone(), address, off: false, ..old },
-                None => make(&layout, spec, vec![base.clone()], address, &key).on_node(&spec.name)?,
+                Some(old) => {
+                    if running.contains(&home.node) && old.spec.options != spec.options {
+                        adjust(home, Options::of(spec)?.limits, cx).await.on_node(&spec.name)?;
+                    }
+                    let record = MachineRecord { spec: spec.clone(), address, off: false, ..old };
+                    home.write_record(&record)?;
+                    record
+                }
+                None => make(&layout, spec, layers, address, &key).on_node(&spec.name)?,
             };
-            layout.home(&spec.name).write_record(&record)?;
             machines.push(record);
         }
-        let neighbours = layout.records()?;
-        let neighbours = identity::neighbours(neighbours.iter().map(|r| (r.spec.name.as_str(), r.address)));
-        let running = running::running(layout.uuid);
         let down: Vec<(&Home, &MachineRecord)> =
             homes.iter().zip(&machines).filter(|(home, _)| !running.contains(&home.node)).collect();
-        let progress = cx.events.progress(format!("starting {} machines", down.len()), down.len() as u64, Unit::Items);
-        let starts = down.iter().map(|(home, record)| {
-            let (network, neighbours, progress) = (&network, &neighbours, &progress);
-            async move {
-                let started = self.start(home, record, network, neighbours, cx).await;
-                progress.advance(1);
-                started.on_node(&home.node)
-            }
-        });
-        let mut failed: Vec<Error> = join_all(starts).await.into_iter().filter_map(Result::err).collect();
-        cx.cancel.check()?;
-        match failed.len() {
-            0 => Ok(machines.into_iter().map(|record| found(site, record, true)).collect()),
-            1 => Err(failed.remove(0)),
-            many => Err(Error::new(Kind::Provider, format!("{many} of {} machines could not be started", specs.len()))
-                .with_failed(failed)),
+        self.start_all(&layout, &down, &network, cx).await?;
+        Ok(machines.into_iter().map(|record| found(site, record, true)).collect())
+    }
+
+    async fn stop(&self, site: &Site, names: &[String], at_once: bool, cx: &Cx) -> Result<()> {
+        let layout = Layout::of(site);
+        let (mut homes, mut addresses) = (Vec::new(), Vec::new());
+        for name in names {
+            let home = layout.home(name);
+            let Some(record) = home.record()? else {
+                return Err(Error::new(Kind::NotFound, "this machine does not exist").on_node(name));
+            };
+            // First of all, so that no other command takes it for one that broke.
+            addresses.push(record.address);
+            home.write_record(&MachineRecord { off: true, ..record })?;
+            homes.push(home);
         }
+        let progress = cx.events.progress(format!("stopping {} machines", homes.len()), homes.len() as u64, Unit::Items);
+        let stops = homes.iter().map(|home| async {
+            let stopped = remove::stop(home, at_once, cx).await;
+            progress.advance(1);
+            stopped
+        });
+        gather(join_all(stops).await, "stopped", cx)?;
+        network::forget(&addresses, cx).await;
+        Ok(())
+    }
+
+    fn adjusts(&self, option: &str) -> bool {
+        ["cpus", "memory"].contains(&option)
+    }
+
+    async fn save_image(&self, site: &Site, node: &str, image: &str, cx: &Cx) -> Result<()> {
+        let layout = Layout::of(site);
+        let home = layout.home(node);
+        let Some(record) = home.record()? else {
+            return Err(Error::new(Kind::NotFound, "this machine does not exist").on_node(node));
+        };
+        if running::running(layout.uuid).contains(node) {
+            return Err(Error::new(
+                Kind::Provider,
+                "a machine must be stopped to be saved: what its programs hold in memory would be lost",
+            )
+            .hint(format!("Stop it first: opsrun node stop {} {node}", site.deployment))
+            .on_node(node));
+        }
+        Images::new(&self.cache)
+            .save(&site.deployment, &home, &record, &public_key(site)?, image, cx)
+            .await
+            .map(drop)
+            .on_node(node)
     }
 
     async fn destroy(&self, site: &Site, names: &[String], cx: &Cx) -> Result<()> {
         names.iter().try_for_each(|name| files::check_name(name))?;
-        remove::machines(&Layout::of(site), names, cx).await
+        let layout = Layout::of(site);
+        remove::machines(&layout, names, cx).await?;
+        hosts::refresh(&layout, cx).await
     }
 
     async fn destroy_all(&self, site: &Site, cx: &Cx) -> Result<()> {

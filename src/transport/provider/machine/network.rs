@@ -5,12 +5,12 @@
 //! All of it is removed with the last machine.
 
 use super::super::files::{read_json, write_json};
+use super::claim::Claim;
 use super::layout::{Home, digest};
 use super::lock::FileLock;
 use super::tool;
 use crate::base::error::{Error, IoResultExt, Kind, Result};
 use crate::base::event::Cx;
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -31,22 +31,6 @@ pub struct Network {
     pub mtu: Option<u32>,
 }
 
-/// Who has an address.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-struct Claim {
-    mark: String,
-    /// The machine's folder: while it has a record, the address is taken.
-    dir: PathBuf,
-    /// Who claimed it: until the folder is there, this process lives.
-    pid: i32,
-}
-
-impl Claim {
-    fn holds(&self) -> bool {
-        self.dir.join("record.json").exists() || Path::new(&format!("/proc/{}", self.pid)).exists()
-    }
-}
-
 /// Brings the network up and claims an address for each: the one it had, if nobody else has it now.
 pub async fn claim(machines: &[(Home, Option<Ipv4Addr>)], cx: &Cx) -> Result<(Network, Vec<Ipv4Addr>)> {
     let _lock = lock(cx).await?;
@@ -60,10 +44,8 @@ pub async fn claim(machines: &[(Home, Option<Ipv4Addr>)], cx: &Cx) -> Result<(Ne
         let Some(address) = wanted.take(1 << 17).find(free) else {
             return Err(Error::new(Kind::Provider, "all addresses of the machines' network are taken"));
         };
-        let pid = i32::try_from(std::process::id()).unwrap_or_default();
-        let claim = Claim { mark: home.mark.clone(), dir: home.dir.clone(), pid };
-        write_json(&claim_file(address), &claim)?;
-        taken.insert(address, claim);
+        write_json(&claim_file(address), &Claim::of(home))?;
+        taken.insert(address, Claim::of(home));
         addresses.push(address);
     }
     Ok((network, addresses))
@@ -96,6 +78,14 @@ pub async fn release(marks: &[String], cx: &Cx) -> Result<()> {
     // Stays when something else of ours is in it.
     let _ = std::fs::remove_dir("/run/opsrun");
     Ok(())
+}
+
+/// Lets the host forget where these addresses were, so that it soon notices that nobody is there, or somebody else.
+pub async fn forget(addresses: &[Ipv4Addr], cx: &Cx) {
+    let Some(bridge) = bridge() else { return };
+    let lines: String = addresses.iter().map(|address| format!("neighbor flush to {address} dev {bridge}\n")).collect();
+    // It would find out by itself, later.
+    let _ = tool::feed("ip", &["-force", "-batch", "-"], lines.as_bytes(), cx).await;
 }
 
 /// What of the network still speaks of this deployment.

@@ -2,7 +2,7 @@
 
 use super::super::processes::{self, Process};
 use super::layout::{Home, Layout, remove_tree};
-use super::{boot, cgroup, network, running, tool};
+use super::{boot, cgroup, images, network, running, tool};
 use crate::base::error::{Error, IoResultExt, Kind, Result, ResultExt};
 use crate::base::event::Cx;
 use nix::sys::signal::Signal;
@@ -42,9 +42,31 @@ pub async fn kill(home: &Home, cx: &Cx) -> Result<()> {
 }
 
 fn processes_of(home: &Home) -> Vec<Process> {
-    let mut found: Vec<Process> = running::of(home).all().copied().collect();
+    let mut found: Vec<Process> = running::of(&home.mark).all().copied().collect();
     found.extend(cgroup::processes(home).into_iter().filter_map(Process::read));
     found
+}
+
+/// How long an orderly end may take: as long as systemd gives its services.
+const STOP_WITHIN: Duration = Duration::from_secs(100);
+
+/// Shuts the machine down as its own `poweroff` would; `at_once`, as if its plug were pulled. Its files stay.
+pub async fn stop(home: &Home, at_once: bool, cx: &Cx) -> Result<()> {
+    if at_once {
+        return kill(home, cx).await;
+    }
+    let begin = Instant::now();
+    // nspawn passes it on as the order to power off.
+    running::of(&home.mark).outer.iter().for_each(|p| p.signal(Signal::SIGTERM));
+    while !running::of(&home.mark).outer.is_empty() {
+        if begin.elapsed() > STOP_WITHIN {
+            cx.events.warn(format!("{} does not shut down: ending it", home.node));
+            break;
+        }
+        cx.cancel.check()?;
+        tokio::time::sleep(EVERY).await;
+    }
+    kill(home, cx).await
 }
 
 /// Removes these machines: what runs in them, their addresses, their files.
@@ -52,7 +74,12 @@ pub async fn machines(layout: &Layout, names: &[String], cx: &Cx) -> Result<()> 
     let homes: Vec<Home> = names.iter().map(|name| layout.home(name)).collect();
     let ended = futures::future::join_all(homes.iter().map(|home| kill(home, cx))).await;
     ended.into_iter().collect::<Result<Vec<()>>>()?;
+    let mut addresses = Vec::new();
     for home in &homes {
+        if let Some(record) = home.record()? {
+            images::release(home, &record)?;
+            addresses.push(record.address);
+        }
         let gone = layout.root.join(format!(".gone-{}", home.node));
         remove_tree(&gone)?;
         match std::fs::rename(&home.dir, &gone) {
@@ -62,6 +89,7 @@ pub async fn machines(layout: &Layout, names: &[String], cx: &Cx) -> Result<()> 
         remove_tree(&gone)?;
         remove_tree(&layout.new_home(&home.node).dir)?;
     }
+    network::forget(&addresses, cx).await;
     let marks: Vec<String> = homes.iter().map(|home| home.mark.clone()).collect();
     network::release(&marks, cx).await
 }

@@ -1,7 +1,7 @@
 //! Which processes belong to which machine, as `/proc` tells it.
 
 use super::super::processes::{self, Process};
-use super::layout::{Home, MARK};
+use super::layout::MARK;
 use std::collections::{HashMap, HashSet};
 
 /// The processes of one machine that carry its mark.
@@ -38,9 +38,9 @@ pub fn running(uuid: uuid::Uuid) -> HashSet<String> {
     find(uuid).into_iter().filter(|(_, found)| !found.outer.is_empty()).map(|(node, _)| node).collect()
 }
 
-/// The marked processes of one machine.
-pub fn of(home: &Home) -> Found {
-    let entry = format!("{MARK}={}", home.mark);
+/// The processes of the machine with this mark.
+pub fn of(mark: &str) -> Found {
+    let entry = format!("{MARK}={mark}");
     let mut found = Found::default();
     for process in processes::all().into_iter().filter(|p| p.has_env(&entry, false)) {
         if inside(process.pid) { found.inner.push(process) } else { found.outer.push(process) }
@@ -50,7 +50,12 @@ pub fn of(home: &Home) -> Found {
 
 /// The first process of the machine that this nspawn runs.
 pub fn init_of(nspawn: i32) -> Option<i32> {
-    processes::all().into_iter().find(|p| p.parent == nspawn && inside(p.pid)).map(|p| p.pid)
+    // Where the kernel lists children, nobody needs to look at all processes there are.
+    let children: Vec<i32> = match std::fs::read_to_string(format!("/proc/{nspawn}/task/{nspawn}/children")) {
+        Ok(list) => list.split_ascii_whitespace().filter_map(|pid| pid.parse().ok()).collect(),
+        Err(_) => processes::all().into_iter().filter(|p| p.parent == nspawn).map(|p| p.pid).collect(),
+    };
+    children.into_iter().find(|pid| inside(*pid))
 }
 
 /// Whether a process has another number in a namespace of its own.

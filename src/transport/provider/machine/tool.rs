@@ -112,14 +112,20 @@ pub fn check_host() -> Result<()> {
         return Err(Error::new(Kind::Provider, "provider `machine` works on Linux only")
             .hint("`provider: local` runs nodes without isolation on any system; `provider: static` uses hosts you have."));
     }
-    if !nix::unistd::geteuid().is_root() {
-        return Err(Error::new(Kind::Provider, "provider `machine` needs root: it mounts, makes a network and starts machines")
-            .hint("Run the same command with sudo, or use `provider: local`, which needs no rights."));
-    }
+    check_root()?;
     for program in ["systemd-nspawn", "debootstrap", "ip", "nft", "mount", "unshare", "setpriv"] {
         find(program)?;
     }
     Ok(())
+}
+
+/// Whether we may do, and see, what it takes.
+pub fn check_root() -> Result<()> {
+    if nix::unistd::geteuid().is_root() {
+        return Ok(());
+    }
+    Err(Error::new(Kind::Provider, "provider `machine` needs root: it mounts, makes a network and starts machines")
+        .hint("Run the same command with sudo, or use `provider: local`, which needs no rights."))
 }
 
 /// Whether this host's own init is systemd, which then has a say in cgroups.

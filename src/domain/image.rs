@@ -1,0 +1,18 @@
+//! Images: disks of prepared nodes, kept in this user's cache, that other nodes are made from.
+
+use crate::base::error::Result;
+use crate::base::event::Cx;
+use crate::base::project::Project;
+use crate::transport::provider::machine::images::Images;
+
+pub use crate::transport::provider::machine::images::{Image, ImageLine};
+
+/// Lists all images with who uses them, by name.
+pub fn images(project: &Project) -> Result<Vec<ImageLine>> {
+    Images::new(&project.cache).list()
+}
+
+/// Removes an image. One that is in use stays, and the error names its users.
+pub async fn remove_image(project: &Project, name: &str, cx: &Cx) -> Result<()> {
+    Images::new(&project.cache).remove(name, cx).await
+}
