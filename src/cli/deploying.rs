@@ -62,7 +62,7 @@ impl Painter {
 
 impl Watch for Painter {
     fn items(&self, _: &str, items: &[(Arc<Node>, Item)]) {
-        for line in fold(items) {
+        for line in fold(items, self.mode.diff) {
             self.say(self.line(&line));
         }
     }
@@ -168,7 +168,7 @@ pub fn document(name: &str, deploy: &Deploy, rollout: &Rollout, mode: Mode, star
         "took": took.as_secs_f64(),
         "stopped": rollout.stopped,
         "counts": counts,
-        "nodes": rollout.nodes.iter().map(node).collect::<Vec<_>>(),
+        "nodes": rollout.nodes.iter().map(|n| node(n, mode.diff)).collect::<Vec<_>>(),
     })
 }
 
@@ -176,9 +176,9 @@ fn word(state: State) -> String {
     serde_json::to_value(state).ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default()
 }
 
-fn node(outcome: &NodeOutcome) -> Value {
+fn node(outcome: &NodeOutcome, diffs: bool) -> Value {
     let counts = outcome.counts();
-    let items = outcome.roles.iter().flat_map(|r| r.items.iter().map(|i| item(&r.role, i)));
+    let items = outcome.roles.iter().flat_map(|r| r.items.iter().map(|i| item(&r.role, i, diffs)));
     json!({
         "node": outcome.node.name,
         "group": outcome.node.group,
@@ -203,7 +203,7 @@ fn failure(error: &crate::base::error::Error) -> Value {
     })
 }
 
-fn item(role: &str, item: &Item) -> Value {
+fn item(role: &str, item: &Item, diffs: bool) -> Value {
     let (outcome, why) = match &item.outcome {
         Outcome::Ok => ("ok", None),
         Outcome::Changed => ("changed", None),
@@ -219,7 +219,7 @@ fn item(role: &str, item: &Item) -> Value {
         if let Some(why) = why {
             map.insert("why".to_owned(), why.into());
         }
-        if let Some(difference) = &item.diff {
+        if let Some(difference) = item.diff.as_ref().filter(|_| diffs) {
             map.insert("diff".to_owned(), diff::render(difference, Style::plain()).into());
         }
     }

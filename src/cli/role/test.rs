@@ -242,5 +242,5 @@ fn resources(count: usize) -> String {
 fn changed(rollout: &Rollout) -> Vec<String> {
     let of = |n: &crate::domain::rollout::NodeOutcome| n.items().map(|i| (n.node.clone(), i.clone())).collect::<Vec<_>>();
     let items: Vec<_> = rollout.nodes.iter().flat_map(of).filter(|(_, i)| matches!(i.outcome, Outcome::Changed)).collect();
-    fold(&items).iter().map(|line| line.text(false)).collect()
+    fold(&items, false).iter().map(|line| line.text(false)).collect()
 }

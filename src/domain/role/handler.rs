@@ -59,17 +59,17 @@ pub fn check(role: &str, functions: &BTreeSet<String>, handler: &str) -> Result<
 
 /// Sorts handlers by where in the role they were first notified; those of an earlier run that nothing speaks of come last.
 pub fn in_order(handlers: Vec<String>, reports: &[NodeReport]) -> Vec<String> {
-    let mut first: BTreeMap<&str, (bool, usize)> = BTreeMap::new();
+    let mut first: BTreeMap<&str, (bool, usize, usize)> = BTreeMap::new();
     for report in reports {
         for (at, item) in report.items.iter().enumerate() {
-            let rank = (!matches!(item.outcome, Outcome::Changed), at);
-            for handler in &item.notify {
+            for (nth, handler) in item.notify.iter().enumerate() {
+                let rank = (!matches!(item.outcome, Outcome::Changed), at, nth);
                 let known = first.entry(handler).or_insert(rank);
                 *known = rank.min(*known);
             }
         }
     }
-    let rank = |handler: &str| first.get(handler).copied().unwrap_or((true, usize::MAX));
+    let rank = |handler: &str| first.get(handler).copied().unwrap_or((true, usize::MAX, 0));
     let mut sorted = handlers;
     sorted.sort_by_key(|h| rank(h));
     sorted

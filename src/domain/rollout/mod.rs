@@ -167,8 +167,11 @@ impl Rollout {
         let mut error = if let [_] = self.nodes.as_slice() {
             first.clone()
         } else {
-            let kind = first.kind();
-            Error::new(kind, format!("{} of {} nodes failed", failed.len(), self.nodes.len())).with_failed(failed)
+            let error = Error::new(first.kind(), format!("{} of {} nodes failed", failed.len(), self.nodes.len()));
+            // What was being done is said once, where it was the same for all.
+            let story = first.details().context.iter();
+            let shared = story.filter(|line| failed.iter().all(|e| e.details().context.contains(line)));
+            shared.cloned().collect::<Vec<_>>().into_iter().fold(error, Error::context).with_failed(failed)
         };
         if let Some(stopped) = &self.stopped {
             error = error.hint(format!("Not begun on {}: {stopped}.", fold_names(&skipped)));

@@ -15,11 +15,12 @@ pub struct Line {
     pub item: Item,
 }
 
-/// Folds outcomes that read alike. What is as it should be, or was skipped, is left out.
-pub fn fold(items: &[(Arc<Node>, Item)]) -> Vec<Line> {
+/// Folds outcomes that read alike. What is as it should be, or was skipped, is left out. `diffs`: they are shown too, so that
+/// different ones are not alike.
+pub fn fold(items: &[(Arc<Node>, Item)], diffs: bool) -> Vec<Line> {
     let mut lines: Vec<Line> = Vec::new();
     for (node, item) in items.iter().filter(|(_, item)| !matches!(item.outcome, Outcome::Ok | Outcome::Skipped)) {
-        match lines.iter_mut().find(|line| same(&line.item, item)) {
+        match lines.iter_mut().find(|line| same(&line.item, item) && (!diffs || line.item.diff == item.diff)) {
             Some(line) => line.nodes.push(node.name.clone()),
             None => lines.push(Line { nodes: vec![node.name.clone()], item: item.clone() }),
         }
@@ -34,7 +35,7 @@ fn same(a: &Item, b: &Item) -> bool {
         (Outcome::Failed(a), Outcome::Failed(b)) => a.message() == b.message(),
         _ => false,
     };
-    outcome && a.kind == b.kind && a.name == b.name && a.what == b.what && a.diff == b.diff && a.place == b.place
+    outcome && a.kind == b.kind && a.name == b.name && a.what == b.what && a.place == b.place
 }
 
 impl Line {

@@ -96,7 +96,7 @@ fn lines_fold_over_nodes() {
             (node.clone(), outcome)
         })
         .collect();
-    let lines: Vec<String> = fold(&items).iter().map(|l| l.text(false)).collect();
+    let lines: Vec<String> = fold(&items, false).iter().map(|l| l.text(false)).collect();
     assert_eq!(lines, ["server-[0-1]  file /etc/motd  changed: content", "server-3  file /etc/motd  failed: disk full"]);
-    assert_eq!(fold(&items)[0].text(true), "server-[0-1]  file /etc/motd  would change: content");
+    assert_eq!(fold(&items, false)[0].text(true), "server-[0-1]  file /etc/motd  would change: content");
 }

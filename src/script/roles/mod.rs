@@ -24,7 +24,8 @@ use crate::domain::rollout::{NodeOutcome, Rollout, Watch, fold};
 use beside::Beside;
 use rhai::{Map, NativeCallContext};
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 /// The role on whose behalf functions are called.
 pub struct Acting {
@@ -36,6 +37,8 @@ pub struct Acting {
     /// The variables, as its functions get them. Templates know them too: see `Host::template_vars`.
     pub vars: Map,
     beside: Beside,
+    /// How long bringing about took so far: the nodes know their own shares of it.
+    flushing: Mutex<Duration>,
     watch: Arc<dyn Watch>,
 }
 
@@ -70,7 +73,7 @@ struct Notes {
 
 impl Watch for Notes {
     fn items(&self, _: &str, items: &[(Arc<Node>, Item)]) {
-        for line in fold(items) {
+        for line in fold(items, false) {
             self.events.info(line.text(self.check));
         }
     }
@@ -85,7 +88,9 @@ impl Acting {
 
     /// Brings about what was put off, and tells what came of it.
     pub(super) fn flush(&self, host: &Host) -> Result<()> {
+        let begun = Instant::now();
         let done = host.block_on_to_the_end(self.ledger.flush());
+        *self.flushing.lock().unwrap_or_else(PoisonError::into_inner) += begun.elapsed();
         let news = self.ledger.news();
         if !news.is_empty() {
             self.watch.items(&self.role.name, &news);

@@ -14,7 +14,8 @@ use crate::script::{Host, diagnostics};
 use rhai::{AST, CallFnOptions, Dynamic, Engine, Map, Scope};
 use serde_json::Value;
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 /// Functions that we call ourselves: no handlers.
 const OWN: [&str; 2] = ["apply", "healthy"];
@@ -53,6 +54,7 @@ pub(super) struct Work<'a> {
     /// As the role's script sees it.
     pub host: Arc<Host>,
     pub acting: Arc<Acting>,
+    begun: Instant,
 }
 
 impl Program {
@@ -62,6 +64,10 @@ impl Program {
         let text = role.main.clone().text()?;
         let ast = compile(engine, host, &name, &text, &Scope::new())
             .map_err(|e| diagnostics::explain(engine, host, &e, &name).exit_with(2))?;
+        if let Some(defaults) = role.file("defaults.yml")? {
+            // So that a variable that is not there has its nearest name.
+            host.sources().add(&defaults.name.clone(), &defaults.text()?);
+        }
         let takes_two = ast.iter_functions().filter(|f| f.params.len() == 2 && f.this_type.is_none());
         let functions: BTreeSet<String> = takes_two.map(|f| f.name.to_owned()).collect();
         if !functions.contains("apply") {
@@ -113,9 +119,10 @@ impl Program {
             ledger: Arc::new(Ledger::new(host.fleet(), nodes, mode, Some(self.role.name.clone()))),
             handlers: self.functions.iter().filter(|f| !OWN.contains(&f.as_str())).cloned().collect(),
             beside: Beside::default(),
+            flushing: Mutex::default(),
             watch: watch.clone(),
         });
-        Work { program: self, engine, host: host.in_role(acting.clone()), acting }
+        Work { program: self, engine, host: host.in_role(acting.clone()), acting, begun: Instant::now() }
     }
 }
 
@@ -179,8 +186,12 @@ impl Work<'_> {
             Ok(broken) => (broken.map(tell), None),
             Err(stopped) => (None, Some(stopped)),
         };
+        // The script itself, and the commands that it ran, took as long for every node.
+        let flushing = *self.acting.flushing.lock().unwrap_or_else(PoisonError::into_inner);
+        let script = self.begun.elapsed().saturating_sub(flushing);
         let mut reports = self.acting.ledger.reports();
         for report in &mut reports {
+            report.took += script;
             report.items.extend(self.acting.beside.of(&report.node));
             report.failure = report.failure.take().map(tell).or_else(|| broken.clone());
         }
