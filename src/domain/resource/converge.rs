@@ -280,20 +280,24 @@ impl Course<'_> {
             let said = hearing.said(if begun { Some(at) } else { None });
             let error = match (ending, code) {
                 (Ok(Ending::TimedOut), _) => failure::timed_out(wanted, change.timeout.unwrap_or_default(), said),
-                (Err(error), _) if error.is_cancelled() => error,
+                (Err(error), None) if begun => failure::cut(wanted, error, said),
+                (Err(error), None) => error,
+                // What was interrupted ends badly, too.
+                (Err(error), Some(_)) if error.is_cancelled() => error,
                 (_, Some(code)) => failure::failed(wanted, code, said),
                 (Ok(Ending::Exit(exit)), None) => failure::unfinished(&exit, said),
-                (Err(error), None) => failure::cut(wanted, begun, error),
             };
             // It may have been done in part.
             (self.items[at].what, self.items[at].diff) = (change.what, change.diff);
             return Err((at, error));
         }
-        let Some(upcoming) = self.wanted.get(next) else { return Ok(()) };
+        if next >= self.wanted.len() {
+            return Ok(());
+        }
         let said = hearing.said(None);
         let answer = Answer::new(&hearing.answer, &program.nonce);
         let known = match ending {
-            Err(error) => Err(failure::cut(upcoming, false, error)),
+            Err(error) => Err(error),
             Ok(_) if hearing.too_long => Err(failure::too_long()),
             Ok(_) if answer.is_whole() => answer.known(&reading),
             Ok(Ending::Exit(exit)) => Err(failure::unfinished(&exit, said)),

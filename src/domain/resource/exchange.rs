@@ -28,7 +28,12 @@ pub(super) struct OverSsh {
 impl Exchange for OverSsh {
     async fn run(&self, program: &Program, take: &mut Take<'_>, cx: &Cx) -> Result<Exit> {
         let (command, input) = program.command(self.node.provider == "local");
-        self.client.run_into(&self.node.endpoint, &command, input, take, cx).await
+        let ended = self.client.run_into(&self.node.endpoint, &command, input, take, cx).await;
+        ended.map_err(|mut error| {
+            // One that nobody wrote.
+            error.details_mut().command = None;
+            error
+        })
     }
 }
 

@@ -7,9 +7,16 @@ use crate::base::error::{Error, Kind};
 use crate::base::units::format_duration;
 use std::time::Duration;
 
+/// A name that is longer is cut: a command may be a whole script.
+const LONGEST_NAME: usize = 60;
+
 /// `file /etc/motd`
 pub(super) fn label(wanted: &Wanted) -> String {
-    format!("{} {}", wanted.resource.kind(), wanted.resource.name())
+    let name = wanted.resource.name();
+    let first = name.lines().next().unwrap_or_default();
+    let short: String = first.chars().take(LONGEST_NAME).collect();
+    let dots = if short.len() < name.len() { "…" } else { "" };
+    format!("{} {short}{dots}", wanted.resource.kind())
 }
 
 /// A change that ended with this exit code.
@@ -34,16 +41,18 @@ pub(super) fn blocked(wanted: &Wanted, why: &str) -> Error {
     Error::new(Kind::Command, format!("{}: {why}", label(wanted)))
 }
 
-/// The connection was lost, or could not be had, at this resource. What is told of commands is about one that users never saw.
-pub(super) fn cut(wanted: &Wanted, begun: bool, mut error: Error) -> Error {
-    error.details_mut().command = None;
-    if !begun || error.kind() != Kind::Connection {
+/// The connection was lost in the middle of this.
+pub(super) fn cut(wanted: &Wanted, error: Error, said: Said) -> Error {
+    if error.kind() != Kind::Connection {
         return error;
     }
+    let mut error = with_said(error, said);
     let message = format!("the connection broke during {}: {}", label(wanted), error.message());
     let details = error.details_mut();
     details.message = message;
-    details.hints = vec!["What was done before it stands. Run it again: only what is left is done.".to_owned()];
+    details.hints = vec![
+        "What was done before it stands, and it may still be at work there. Run it again: only what is left is done.".to_owned(),
+    ];
     error
 }
 

@@ -71,7 +71,8 @@ pub struct Change {
     /// never in a process list. It replaces a file whole or not at all.
     ///
     /// Where it knows better than the tools what went wrong, it says so on stderr before it fails: a line `opsrun: …` is the
-    /// error's message, each line `opsrun-hint: …` a hint; the other lines are its stderr.
+    /// error's message, each line `opsrun-hint: …` a hint; the other lines are its stderr. A line `opsrun-note: …` is told
+    /// to people at once: for whom it waits, for one.
     pub script: String,
     /// Content too large for a script, carried over before it: the file `$UPLOAD_<number>` of this resource.
     pub uploads: Vec<Arc<[u8]>>,

@@ -353,6 +353,13 @@ async fn no_script_disturbs_the_next() {
     }
 }
 
+#[test]
+fn names_that_are_scripts_are_cut() {
+    let long = action(&format!("set -e\n{}", "x".repeat(99)), "");
+    assert_eq!(failure::label(&long), "thing set -e…");
+    assert_eq!(failure::label(&action(&"ü".repeat(99), "")), format!("thing {}…", "ü".repeat(60)));
+}
+
 #[tokio::test]
 async fn a_broken_connection_tells_what_was_done() {
     let here = Here { cut_at: Some("begin 1"), ..Here::new() };
@@ -361,7 +368,7 @@ async fn a_broken_connection_tells_what_was_done() {
     let error = report.failure.unwrap();
     assert_eq!(error.kind(), Kind::Connection);
     assert!(error.message().starts_with("the connection broke during thing two: lost the connection"), "{error}");
-    assert!(error.details().hints[0].starts_with("What was done before it stands."));
+    assert!(error.details().hints[0].starts_with("What was done before it stands"));
 }
 
 #[tokio::test]

@@ -143,6 +143,18 @@ fn run_one(context: &NativeCallContext, nodes: &NodeSet, line: &Dynamic, options
 }
 
 #[allow(clippy::needless_pass_by_value, reason = "Rhai's calling convention")]
+/// What the nodes say of themselves.
+fn read_facts(context: &NativeCallContext, nodes: &NodeSet, options: Map) -> ScriptResult<Array> {
+    let host = Host::of(context);
+    let mut options = Options::new("facts", options);
+    let packages = options.bool("packages")?.unwrap_or(false);
+    options.finish()?;
+    let fleet = host.reach(context, nodes, &roles::Call::reads("facts"))?;
+    let facts = host.block_on(fleet.unwrap_or_else(|| host.fleet()).facts(nodes, packages))?;
+    let json = serde_json::to_value(facts).map_err(|e| Error::internal(format!("facts: {e}")))?;
+    Ok(from_json(&json).into_array().unwrap_or_default())
+}
+
 #[export_module]
 pub mod module {
     type Nodes = NodeSet;
@@ -215,19 +227,25 @@ pub mod module {
     /// What each node is, an array of maps, read in one round trip.
     ///
     /// Keys: `node hostname kernel kernel_version arch os os_version cpus memory memory_available disk disk_available
-    /// addresses home user root`. Sizes are bytes; `root` tells whether commands can run as root.
+    /// disks filesystems addresses home user root package_manager systemd`. Sizes are bytes; `root` tells whether commands can
+    /// run as root. Each of `disks` has `device size rotational model`, in use or not; each of `filesystems`
+    /// `path device type size available`.
+    ///
+    /// Options: `packages: true` adds `packages`, a map from the name of each installed package to its version. A template that
+    /// speaks of `facts.packages` has it, too.
     ///
     /// # Example
     /// ```rhai
     /// let facts = deployment().node("server-0").facts()[0];
     /// assert(facts.cpus >= 1 && facts.memory > size("64MiB"));
     /// ```
-    #[rhai_fn(pure, return_raw)]
-    pub fn facts(context: NativeCallContext, nodes: &mut Nodes) -> ScriptResult<Array> {
-        let host = Host::of(&context);
-        let fleet = host.reach(&context, nodes, &roles::Call::reads("facts"))?;
-        let facts = host.block_on(fleet.unwrap_or_else(|| host.fleet()).facts(nodes))?;
-        let json = serde_json::to_value(facts).map_err(|e| Error::internal(format!("facts: {e}")))?;
-        Ok(from_json(&json).into_array().unwrap_or_default())
+    #[rhai_fn(name = "facts", pure, return_raw)]
+    pub fn facts(context: NativeCallContext, nodes: &mut Nodes, options: Map) -> ScriptResult<Array> {
+        read_facts(&context, nodes, options)
+    }
+
+    #[rhai_fn(name = "facts", pure, return_raw)]
+    pub fn facts_plain(context: NativeCallContext, nodes: &mut Nodes) -> ScriptResult<Array> {
+        read_facts(&context, nodes, Map::new())
     }
 }

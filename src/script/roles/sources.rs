@@ -67,7 +67,7 @@ impl Host {
                 common.extend(map);
             }
         }
-        let facts = if text.contains("facts") { self.facts_of(nodes)? } else { Vec::new() };
+        let facts = if text.contains("facts") { self.facts_of(nodes, text.contains("packages"))? } else { Vec::new() };
         let vars_of = |(at, node): (usize, &std::sync::Arc<Node>)| {
             let mut vars = common.clone();
             vars.entry("node").or_insert_with(|| node_var(node));
@@ -80,14 +80,16 @@ impl Host {
     }
 
     /// Facts of nodes as templates know them. Read once in a run, those that are missing in one round trip.
-    pub fn facts_of(&self, nodes: &NodeSet) -> Result<Vec<Value>> {
+    /// With `packages` they have what is installed too.
+    pub fn facts_of(&self, nodes: &NodeSet, packages: bool) -> Result<Vec<Value>> {
         let key = |node: &Node| (node.deployment.clone(), node.name.clone());
         let missing: NodeSet = {
             let state = self.state();
-            nodes.iter().filter(|n| !state.facts.contains_key(&key(n))).cloned().collect()
+            let enough = |facts: &Value| !packages || facts.get("packages").is_some();
+            nodes.iter().filter(|n| !state.facts.get(&key(n)).is_some_and(enough)).cloned().collect()
         };
         if !missing.is_empty() {
-            let read = self.block_on(self.fleet().facts(&missing))?;
+            let read = self.block_on(self.fleet().facts(&missing, packages))?;
             let mut state = self.state();
             for (node, facts) in missing.iter().zip(read) {
                 let value = serde_json::to_value(facts).map_err(|e| Error::internal(format!("facts: {e}")))?;

@@ -137,6 +137,11 @@ pub(super) trait Source: Send {
 
 /// Where a command's output goes. Must not wait for long: it holds up everything else on the connection.
 pub(super) trait Sink: Send {
+    /// Whether to go on, with a warning, when the command has ended and something it started still holds its output open.
+    fn leaves_stragglers(&self) -> bool {
+        false
+    }
+
     fn take(&mut self, stream: Stream, data: Bytes) -> impl Future<Output = Result<()>> + Send;
 }
 
@@ -162,6 +167,10 @@ impl Source for Pieces {
 struct Taker<'a, 'b>(&'a mut Take<'b>);
 
 impl Sink for Taker<'_, '_> {
+    fn leaves_stragglers(&self) -> bool {
+        true
+    }
+
     async fn take(&mut self, stream: Stream, data: Bytes) -> Result<()> {
         (self.0)(stream, &data);
         Ok(())
@@ -289,9 +298,12 @@ impl Parts {
                 () = &mut cancelled => return End::Cancelled,
                 () = &mut deadline => return End::TimedOut,
                 () = at(lingering) => {
-                    cx.events.warn(format!(
-                        "{node}: the command has ended, but something it started still holds its output open; redirect that, or start it as a job"
-                    ));
+                    let what = "the command has ended, but something it started still holds its output open";
+                    cx.events.warn(format!("{node}: {what}; redirect that, or start it as a job"));
+                    if let Some(exit) = exit.take().filter(|_| sink.leaves_stragglers()) {
+                        let _ = write.close().await;
+                        return End::Exit(exit);
+                    }
                     lingering = None;
                     continue;
                 }

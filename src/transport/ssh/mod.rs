@@ -138,7 +138,7 @@ impl Client {
     }
 
     /// As `run`, with further input in pieces that are not copied, and the output handed to `take` as it comes: nothing of it
-    /// is kept here.
+    /// is kept here. What the command leaves running is not waited for.
     pub async fn run_into(
         &self,
         endpoint: &Endpoint,
