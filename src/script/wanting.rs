@@ -21,6 +21,11 @@ pub struct Asked {
 }
 
 impl Asked {
+    /// Whether diffs were asked for.
+    pub fn shows_diffs(&self) -> bool {
+        self.ledger.mode().diff
+    }
+
     /// Each node's items, in the order of the set.
     pub fn items(&self, host: &Host) -> Result<Vec<(Arc<Node>, Vec<Item>)>> {
         if !self.ledger.is_flushed() {

@@ -98,7 +98,7 @@ pub mod module {
         Ok(checkout(&context, nodes, repository, path, Map::new())?)
     }
 
-    /// A file that every node fetches from the web itself (with curl, wget or python3). It appears whole or not at all.
+    /// A file that every node fetches from the web itself (with curl, wget, python3 or apt's own). It appears whole or not at all.
     ///
     /// Give its `sha256`: a file that differs from it is fetched anew, and one that does not have it is an error and is not
     /// kept. Without it, a file that is there is taken for the right one. (`download` fetches to this machine.)

@@ -26,14 +26,14 @@ fn diff_text(diff: &Diff) -> String {
 }
 
 /// What came of one node, as scripts see it.
-fn result_map(node: &str, items: &[Item]) -> Map {
+fn result_map(node: &str, items: &[Item], diffs: bool) -> Map {
     let first = |of: fn(&Item) -> Option<String>| items.iter().find_map(of).map_or(Dynamic::UNIT, Dynamic::from);
     let what = items.iter().filter(|i| !matches!(i.outcome, Came::Ok)).flat_map(|i| i.what.iter().cloned());
     let fields: [(&str, Dynamic); 6] = [
         ("node", node.into()),
         ("changed", is_changed(items).into()),
         ("what", what.map(Dynamic::from).collect::<Array>().into()),
-        ("diff", first(|i| i.diff.as_ref().map(diff_text))),
+        ("diff", if diffs { first(|i| i.diff.as_ref().map(diff_text)) } else { Dynamic::UNIT }),
         ("unknown", first(|i| if let Came::Unknown(why) = &i.outcome { Some(why.clone()) } else { None })),
         ("error", first(|i| if let Came::Failed(error) = &i.outcome { Some(error.message().to_owned()) } else { None })),
     ];
@@ -102,7 +102,8 @@ pub mod module {
     #[rhai_fn(get = "results", pure, return_raw)]
     pub fn results(context: NativeCallContext, outcome: &mut Outcome) -> ScriptResult<Array> {
         let items = outcome.items(&Host::of(&context))?;
-        Ok(items.iter().map(|(node, items)| result_map(&node.name, items).into()).collect())
+        let diffs = outcome.shows_diffs();
+        Ok(items.iter().map(|(node, items)| result_map(&node.name, items, diffs).into()).collect())
     }
 
     /// The outcome as text: on which nodes it was changed.

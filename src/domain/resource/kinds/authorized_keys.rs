@@ -129,17 +129,13 @@ impl Resource for AuthorizedKeys {
         if what.is_empty() {
             return Ok(Verdict::Right);
         }
-        let (user, text_word, home_word) = (quote(&self.user), quote(&text), quote(home));
+        let (text_word, home_word) = (quote(&text), quote(home));
         // As the user: root must not follow what a user has put into a home directory.
         let inner = format!(
             "set -eu\ncd {home_word}\numask 077\n[ -d .ssh ] || mkdir .ssh\nchmod go-w .ssh\n{STAGE}stage .ssh\n\
              printf %s {text_word} >\"$stage/new\"\nmv -fT \"$stage/new\" .ssh/authorized_keys\n"
         );
-        let inner = quote(&inner);
-        let script = format!(
-            "if [ \"$(id -un)\" = {user} ]; then /bin/sh -c {inner} </dev/null\n\
-             else runuser -u {user} -- /bin/sh -c {inner} </dev/null; fi\n"
-        );
+        let script = super::as_user(&self.user, &format!("/bin/sh -c {} </dev/null", quote(&inner)));
         let path = format!("{home}/.ssh/authorized_keys");
         let before = (file != "none").then(|| is.as_bytes().to_vec());
         let diff = Some(Diff { path, before, after: Some(text.into_bytes()), secret: false });

@@ -49,13 +49,8 @@ impl Command {
     fn wrapped(&self, line: &str) -> String {
         let exports: String = self.env.iter().map(|(name, value)| format!("export {name}={}\n", quote(value))).collect();
         let cd = self.cwd.as_ref().map(|dir| format!("cd {}\n", quote(dir))).unwrap_or_default();
-        let line = quote(line);
-        let run = match self.user.as_deref().map(quote) {
-            None => format!("/bin/sh -c {line}"),
-            Some(user) => {
-                format!("if [ \"$(id -un)\" = {user} ]; then /bin/sh -c {line}; else runuser -u {user} -- /bin/sh -c {line}; fi")
-            }
-        };
+        let words = format!("/bin/sh -c {}", quote(line));
+        let run = self.user.as_ref().map_or_else(|| words.clone(), |user| super::as_user(user, &words));
         format!("{exports}{cd}{run}")
     }
 

@@ -43,15 +43,11 @@ impl Git {
 
     /// Shell: `git_` is git that asks nothing, as the right user.
     fn prelude(&self) -> String {
-        let user = self.user.as_deref().map(quote).unwrap_or_default();
-        let switch = if user.is_empty() {
-            String::new()
-        } else {
-            format!("if [ \"$(id -un)\" != {user} ]; then set -- runuser -u {user} -- \"$@\"; fi; ")
-        };
+        let run = "\"$@\"";
+        let run = self.user.as_ref().map_or_else(|| run.to_owned(), |user| super::as_user(user, run));
         format!(
-            "export GIT_TERMINAL_PROMPT=0 GIT_SSH_COMMAND='ssh -o BatchMode=yes' LC_ALL=C\n\
-             git_() {{ set -- git -c safe.directory='*' -c advice.detachedHead=false \"$@\"; {switch}\"$@\" </dev/null; }}\n"
+            "export GIT_TERMINAL_PROMPT=0 GIT_SSH_COMMAND='ssh -o BatchMode=yes'\n\
+             git_() {{ set -- git -c safe.directory='*' -c advice.detachedHead=false \"$@\"; {{ {run}\n}} </dev/null; }}\n"
         )
     }
 
@@ -162,7 +158,9 @@ impl Resource for Git {
             0 => {}
             127 => return Ok(Verdict::Blocked("git is not installed".to_owned())),
             _ => {
-                let why = lines.next_back().unwrap_or("git says nothing").trim();
+                let lines: Vec<&str> = lines.collect();
+                let fatal = lines.iter().find_map(|l| l.strip_prefix("fatal: "));
+                let why = fatal.or(lines.last().copied()).unwrap_or("git says nothing").trim();
                 return Ok(Verdict::Blocked(format!("{} cannot be read: {why}", self.repository)));
             }
         }

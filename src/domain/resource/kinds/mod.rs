@@ -54,3 +54,12 @@ use crate::base::shell::quote;
 fn say(message: &str) -> String {
     format!("printf 'opsrun: %s\\n' {} >&2", quote(message))
 }
+
+/// Shell that runs these words of shell as a user, with the home of that user.
+fn as_user(user: &str, words: &str) -> String {
+    let user = quote(user);
+    format!(
+        "if [ \"$(id -un)\" = {user} ]; then {words}; else\n  \
+         HOME=$(getent passwd -- {user} | cut -d: -f6) USER={user} LOGNAME={user} runuser -u {user} -- {words}\nfi"
+    )
+}

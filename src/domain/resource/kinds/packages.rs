@@ -87,10 +87,8 @@ impl Packages {
                if {when}; then update || {must}; fi\n  \
                apt install {recommends}--allow-downgrades {names} || failed \"$stale\"\n  \
                for name in {plain}; do\n    \
-                 case $(dpkg-query -W -f '${{db:Status-Status}}\\n' \"$name\" 2>/dev/null) in\n      \
-                   *installed*) ;;\n      \
-                   *) say \"$name is a virtual package\"; hint \"Name one that provides it: apt-cache showpkg $name\"; exit 1;;\n    \
-                 esac\n  \
+                 dpkg-query -W -f '${{db:Status-Status}}\\n' \"$name\" 2>/dev/null | grep -qx installed && continue\n    \
+                 say \"$name is a virtual package\"; hint \"Name one that provides it: apt-cache showpkg $name\"; exit 1\n  \
                done\n\
              elif command -v dnf >/dev/null; then\n  \
                dnf -q -y install {versions} >\"$log\" 2>&1 </dev/null || failed ''\n\

@@ -133,12 +133,13 @@ impl Replace<'_> {
 
     /// Contents that are not to be seen are not carried about.
     fn diff(&self, known: &Known) -> Option<Diff> {
-        let before = known.contents.get(self.path)?;
         let path = self.path.to_owned();
-        Some(if self.secret {
-            Diff { path, before: None, after: None, secret: true }
-        } else {
-            Diff { path, before: before.clone(), after: Some(self.content.to_vec()), secret: false }
-        })
+        if self.secret {
+            return Some(Diff { path, before: None, after: None, secret: true });
+        }
+        let before = known.contents.get(self.path)?.clone();
+        // Too large to be shown, or not read because nobody wants to see it.
+        let unread = before.is_none() && self.old_file().is_some();
+        (!unread).then(|| Diff { path, before, after: Some(self.content.to_vec()), secret: false })
     }
 }

@@ -57,10 +57,10 @@ impl Unpack {
         };
         let zip = self.archive_name().to_ascii_lowercase().ends_with(".zip");
         let unpack = if zip {
-            let none = super::say("there is neither unzip nor python3 on this node to unpack a zip with");
+            let none = super::say("there is neither unzip nor a whole python3 on this node to unpack a zip with");
             format!(
                 "if command -v unzip >/dev/null; then unzip -q -o {from} -d {path}\n\
-                 elif command -v python3 >/dev/null; then python3 -m zipfile -e {from} {path}\nelse {none}; exit 1; fi\n"
+                 elif python3 -c 'import zipfile' 2>/dev/null; then python3 -m zipfile -e {from} {path}\nelse {none}; exit 1; fi\n"
             )
         } else {
             format!("tar -x --no-same-owner --strip-components={} -f {from} -C {path}\n", self.strip)

@@ -7,11 +7,14 @@ fetch_url() {
     printf 'url = "%s"\n' "$(printf %s "$1" | sed 's/[\\"]/\\&/g')" | curl -fsSL --retry 3 --max-time "$3" -o "$2" -K -
   elif command -v wget >/dev/null; then
     printf '%s\n' "$1" | wget -q --tries=4 --timeout="$3" -O "$2" -i -
-  elif command -v python3 >/dev/null; then
+  elif python3 -c 'import urllib.request, ssl' 2>/dev/null; then
     URL=$1 FILE=$2 python3 -c 'import os, shutil, urllib.request as u
 with u.urlopen(os.environ["URL"], timeout=60) as r, open(os.environ["FILE"], "wb") as f: shutil.copyfileobj(r, f)'
+  elif [ -x /usr/lib/apt/apt-helper ] && case $1 in *[@?]*) false;; esac; then
+    # Every Debian has it. It takes an address on its command line only, so none that may hold a secret.
+    timeout "$3" /usr/lib/apt/apt-helper -q -o Acquire::Retries=3 download-file "$1" "$2"
   else
-    say 'there is neither curl, wget nor python3 on this node to fetch with'
+    say 'there is neither curl, wget nor a whole python3 on this node to fetch with'
     printf 'opsrun-hint: Install one first: nodes.packages("curl")\n' >&2
     exit 1
   fi
@@ -21,7 +24,7 @@ with u.urlopen(os.environ["URL"], timeout=60) as r, open(os.environ["FILE"], "wb
 ask_url() {
   if command -v curl >/dev/null; then
     printf 'url = "%s"\n' "$(printf %s "$1" | sed 's/[\\"]/\\&/g')" | curl -sk -o "$body" -w '%{http_code}' --max-time 10 -K - 2>/dev/null || :
-  elif command -v python3 >/dev/null; then
+  elif python3 -c 'import urllib.request, ssl' 2>/dev/null; then
     URL=$1 FILE=$body python3 -c 'import os, shutil, ssl, urllib.error, urllib.request as u
 c = ssl._create_unverified_context()
 try: r = u.urlopen(os.environ["URL"], timeout=10, context=c)
@@ -37,7 +40,7 @@ printf "GET %s HTTP/1.0\r\nHost: %s\r\nConnection: close\r\n\r\n" "$path" "$at" 
   elif command -v wget >/dev/null; then
     printf '%s\n' "$1" | wget -q -S --tries=1 --timeout=10 --no-check-certificate -O "$body" -i - 2>&1 | sed -n 's/^ *HTTP[^ ]* \([0-9]*\).*/\1/p' | tail -n 1
   else
-    say 'there is neither curl, wget nor python3 on this node to ask with'
+    say 'there is neither curl, wget nor a whole python3 on this node to ask with'
     exit 1
   fi
 }
