@@ -18,15 +18,14 @@ const LOCK_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// One of a few words.
 pub fn word<T: Copy>(function: &str, option: &str, given: &str, words: &[(&str, T)]) -> Result<T> {
-    match words.iter().find(|(word, _)| *word == given) {
-        Some((_, value)) => Ok(*value),
-        None => {
-            let error = Error::usage(format!("option \"{option}\" of {function} cannot be \"{given}\""));
-            Err(match did_you_mean(given, words.iter().map(|(word, _)| *word)) {
-                Some(hint) => error.hint(hint),
-                None => error,
-            })
-        }
+    if let Some((_, value)) = words.iter().find(|(word, _)| *word == given) {
+        Ok(*value)
+    } else {
+        let error = Error::usage(format!("option \"{option}\" of {function} cannot be \"{given}\""));
+        Err(match did_you_mean(given, words.iter().map(|(word, _)| *word)) {
+            Some(hint) => error.hint(hint),
+            None => error,
+        })
     }
 }
 

@@ -35,15 +35,15 @@ impl Access {
 
     /// Why it cannot be given: a user or group that does not exist.
     pub fn blocked(&self, known: &Known) -> Result<Option<String>> {
-        if let Some(owner) = &self.owner {
-            if known.user(owner)?.is_none() {
-                return Ok(Some(format!("there is no user {owner}")));
-            }
+        if let Some(owner) = &self.owner
+            && known.user(owner)?.is_none()
+        {
+            return Ok(Some(format!("there is no user {owner}")));
         }
-        if let Some(group) = &self.group {
-            if known.group(group)?.is_none() {
-                return Ok(Some(format!("there is no group {group}")));
-            }
+        if let Some(group) = &self.group
+            && known.group(group)?.is_none()
+        {
+            return Ok(Some(format!("there is no group {group}")));
         }
         Ok(None)
     }

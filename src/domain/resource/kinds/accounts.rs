@@ -106,7 +106,7 @@ impl User {
         Change { what, script, touches, ..Change::default() }
     }
 
-    fn altered(&self, is: &UserState, known: &Known) -> Result<Option<Change>> {
+    fn altered(&self, is: &UserState, known: &Known) -> Option<Change> {
         let (mut words, mut what) = (vec!["usermod".to_owned()], Vec::new());
         let mut option = |flag: &str, value: String, said: String| {
             words.extend([flag.to_owned(), value]);
@@ -142,10 +142,10 @@ impl User {
             option("--groups", all.into_iter().collect::<Vec<_>>().join(","), said);
         }
         if what.is_empty() {
-            return Ok(None);
+            return None;
         }
         words.extend(["--".to_owned(), self.name.clone()]);
-        Ok(Some(self.change(what, format!("{} </dev/null\n", join(words)))))
+        Some(self.change(what, format!("{} </dev/null\n", join(words))))
     }
 }
 
@@ -176,7 +176,7 @@ impl Resource for User {
         }
         let change = match known.user(&self.name)? {
             None => Some(self.created(known)?),
-            Some(is) => self.altered(is, known)?,
+            Some(is) => self.altered(is, known),
         };
         Ok(change.map_or(Verdict::Right, Verdict::Change))
     }
@@ -265,14 +265,13 @@ impl Resource for Group {
         let name = quote(&self.name);
         let is = known.group(&self.name)?;
         Ok(match (is, self.absent, self.gid) {
-            (None, true, _) => Verdict::Right,
+            (None, true, _) | (Some(_), false, None) => Verdict::Right,
             (Some(_), true, _) => Verdict::Change(self.change("removed", format!("groupdel -- {name} </dev/null\n"))),
             (None, false, gid) => {
                 let gid = gid.map(|g| format!("--gid {g} ")).unwrap_or_default();
                 let system = if self.system { "--system " } else { "" };
                 Verdict::Change(self.change("created", format!("groupadd {gid}{system}-- {name} </dev/null\n")))
             }
-            (Some(_), false, None) => Verdict::Right,
             (Some(_), false, Some(gid)) => {
                 let out = known.outputs.get(&self.number()).map(|(_, out)| String::from_utf8_lossy(out).trim().to_owned());
                 let is = out.unwrap_or_default();

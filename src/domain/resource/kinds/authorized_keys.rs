@@ -36,7 +36,7 @@ pub fn public_keys(text: &str) -> Result<Vec<String>> {
 
 /// The part of a key's line that is the key: kind, then base64. Before it may stand options, after it a comment.
 fn blob(line: &str) -> Option<&str> {
-    let found = Regex::new(r#"(?:^|\s)((?:ssh|ecdsa|sk-ssh|sk-ecdsa)-[\w@.-]+\s+AAAA[0-9A-Za-z+/]+=*)(?:\s|$)"#).ok()?;
+    let found = Regex::new(r"(?:^|\s)((?:ssh|ecdsa|sk-ssh|sk-ecdsa)-[\w@.-]+\s+AAAA[0-9A-Za-z+/]+=*)(?:\s|$)").ok()?;
     found.captures(line).and_then(|c| c.get(1)).map(|m| m.as_str())
 }
 

@@ -76,10 +76,10 @@ impl Resource for Command {
     }
 
     fn decide(&self, known: &Known) -> Result<Verdict> {
-        if let Some(user) = &self.user {
-            if known.user(user)?.is_none() {
-                return Ok(Verdict::Blocked(format!("there is no user {user}")));
-            }
+        if let Some(user) = &self.user
+            && known.user(user)?.is_none()
+        {
+            return Ok(Verdict::Blocked(format!("there is no user {user}")));
         }
         let done = match (&self.creates, &self.removes) {
             (Some(path), _) if known.path(path)?.is_some() => true,

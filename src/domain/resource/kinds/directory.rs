@@ -42,7 +42,7 @@ impl Resource for Directory {
             return Ok(Verdict::Right);
         }
         let mut change = Change { what, script: self.access.set(&quote(&self.path)), ..Change::default() };
-        self.leave(&mut change, &self.path, self.access.leaves(Some(is), MODE));
+        Self::leave(&mut change, &self.path, self.access.leaves(Some(is), MODE));
         Ok(Verdict::Change(change))
     }
 }
@@ -57,16 +57,16 @@ impl Directory {
         let mut change = Change { what: vec!["created".to_owned()], script, ..Change::default() };
         for above in ancestors(&self.path) {
             match known.path(above)? {
-                None => self.leave(&mut change, above, (MODE, String::new(), String::new())),
+                None => Self::leave(&mut change, above, (MODE, String::new(), String::new())),
                 Some(state) if matches!(state.kind, PathKind::Directory | PathKind::Link) => break,
                 Some(state) => return Ok(Verdict::Blocked(format!("{above} is {}", state.described()))),
             }
         }
-        self.leave(&mut change, &self.path, self.access.leaves(None, MODE));
+        Self::leave(&mut change, &self.path, self.access.leaves(None, MODE));
         Ok(Verdict::Change(change))
     }
 
-    fn leave(&self, change: &mut Change, path: &str, (mode, owner, group): (u32, String, String)) {
+    fn leave(change: &mut Change, path: &str, (mode, owner, group): (u32, String, String)) {
         let state = PathState { kind: PathKind::Directory, mode, owner, group, size: 0, sha256: None, target: None };
         change.touches.push(Touch::Path(path.to_owned()));
         change.leaves.paths.insert(path.to_owned(), Some(state));

@@ -22,27 +22,28 @@ pub struct Edit {
 }
 
 /// The lines of a text, without their ends.
-pub struct Lines {
-    pub lines: Vec<String>,
+struct Text {
+    lines: Vec<String>,
     ending: &'static str,
     /// The last line had no end, and keeps having none unless something comes after it.
     open: bool,
 }
 
-impl Lines {
-    pub fn of(text: &str) -> Self {
+impl Text {
+    fn of(text: &str) -> Self {
         let ending = if text.contains("\r\n") { "\r\n" } else { "\n" };
         let open = !text.is_empty() && !text.ends_with('\n');
         Self { lines: text.lines().map(str::to_owned).collect(), ending, open }
     }
 
-    fn text(&self, last: Option<&String>) -> String {
-        let mut text = self.lines.join(self.ending);
+    fn joined(&self, last: Option<&String>) -> String {
+        let mut joined = self.lines.join(self.ending);
         // A file that ended without a line break still does, if its last line is still the same.
-        if !self.lines.is_empty() && !(self.open && self.lines.last() == last) {
-            text.push_str(self.ending);
+        let open = self.open && self.lines.last() == last;
+        if !self.lines.is_empty() && !open {
+            joined.push_str(self.ending);
         }
-        text
+        joined
     }
 }
 
@@ -83,9 +84,9 @@ impl Edit {
         let Ok(text) = std::str::from_utf8(old.map_or(&[][..], Vec::as_slice)) else {
             return Ok(Verdict::Blocked(format!("{path} is not UTF-8 text")));
         };
-        let mut lines = Lines::of(text);
-        let last = lines.lines.last().cloned();
-        let did = match change(&mut lines.lines) {
+        let mut text = Text::of(text);
+        let last = text.lines.last().cloned();
+        let did = match change(&mut text.lines) {
             Ok(did) => did,
             Err(why) => return Ok(Verdict::Blocked(why)),
         };
@@ -100,7 +101,7 @@ impl Edit {
             }
             what = vec!["created".to_owned()];
         }
-        let new: Arc<[u8]> = lines.text(last.as_ref()).into_bytes().into();
+        let new: Arc<[u8]> = text.joined(last.as_ref()).into_bytes().into();
         Ok(Verdict::Change(self.replaced(&new, what, known)?))
     }
 
@@ -125,12 +126,12 @@ mod tests {
     #[test]
     fn texts_keep_their_line_ends() {
         for text in ["", "a\n", "a\nb", "a\r\nb\r\n", "\n\na\n"] {
-            let lines = Lines::of(text);
-            assert_eq!(lines.text(lines.lines.last()), text);
+            let lines = Text::of(text);
+            assert_eq!(lines.joined(lines.lines.last()), text);
         }
-        let mut lines = Lines::of("a\nb");
+        let mut lines = Text::of("a\nb");
         let last = lines.lines.last().cloned();
         lines.lines.push("c".to_owned());
-        assert_eq!(lines.text(last.as_ref()), "a\nb\nc\n");
+        assert_eq!(lines.joined(last.as_ref()), "a\nb\nc\n");
     }
 }

@@ -144,10 +144,10 @@ impl Resource for Git {
         if let Some(why) = no_parent(&self.path, known)? {
             return Ok(Verdict::Blocked(why));
         }
-        if let Some(user) = self.user.as_ref() {
-            if known.user(user)?.is_none() {
-                return Ok(Verdict::Blocked(format!("there is no user {user}")));
-            }
+        if let Some(user) = self.user.as_ref()
+            && known.user(user)?.is_none()
+        {
+            return Ok(Verdict::Blocked(format!("there is no user {user}")));
         }
         let (code, said) = known.outputs.get(&self.look()).ok_or_else(|| Error::internal("the working copy was not read"))?;
         let said = String::from_utf8_lossy(said).into_owned();

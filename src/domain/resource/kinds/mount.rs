@@ -44,8 +44,33 @@ impl Mount {
         Ok(())
     }
 
-    fn fstab(&self) -> Edit {
+    fn fstab() -> Edit {
         Edit { path: "/etc/fstab".to_owned(), create: true, access: Access::default(), secret: false, validate: None }
+    }
+
+    /// What is to be done about what is mounted there now: a word for it, and shell. `otherwise`: fstab had it otherwise.
+    fn now(&self, is: Option<&(String, String, String)>, otherwise: bool) -> Option<(&'static str, String)> {
+        let path = quote(&self.path);
+        let mount = |source: &Source| {
+            let words = ["mount", "-t", &source.fstype, "-o", &source.options, "--", &source.device, &self.path];
+            format!("{} </dev/null\n", join(words))
+        };
+        match (&self.source, is) {
+            (None, Some(_)) => Some(("unmounted", format!("umount -- {path}\n"))),
+            (Some(source), None) => Some(("mounted", format!("mkdir -p {path}\n{}", mount(source)))),
+            (Some(source), Some((device, fstype, _))) if otherwise => {
+                // A name such as UUID=… is not what the kernel calls it.
+                let named = source.device.starts_with('/') || source.fstype == "tmpfs";
+                let script = if *fstype != source.fstype || (named && *device != source.device) {
+                    format!("umount -- {path}\n{}", mount(source))
+                } else {
+                    let words = ["mount", "-o", &format!("remount,{}", source.options), "--", &self.path];
+                    format!("{} </dev/null\n", join(words))
+                };
+                Some(("mounted anew", script))
+            }
+            _ => None,
+        }
     }
 
     /// The path's line, as it should be: what follows the four fields, such as the order of checks, is left as it is.
@@ -60,21 +85,18 @@ impl Mount {
             return (lines.len() < before).then(|| "no longer in fstab".to_owned());
         };
         let wanted = [&source.device, &self.path, &source.fstype, &source.options].map(|f| field(f));
-        match lines.iter_mut().find(|l| at_path(l)) {
-            Some(line) => {
-                let fields: Vec<&str> = line.split_whitespace().collect();
-                if fields.iter().take(4).copied().eq(wanted.iter().map(String::as_str)) {
-                    return None;
-                }
-                let rest = fields.iter().skip(4).map(|f| (*f).to_owned());
-                let new = wanted.iter().cloned().chain(rest).collect::<Vec<_>>().join(" ");
-                *line = new;
-                Some("fstab".to_owned())
+        if let Some(line) = lines.iter_mut().find(|l| at_path(l)) {
+            let fields: Vec<&str> = line.split_whitespace().collect();
+            if fields.iter().take(4).copied().eq(wanted.iter().map(String::as_str)) {
+                return None;
             }
-            None => {
-                lines.push(format!("{} 0 0", wanted.join(" ")));
-                Some("fstab".to_owned())
-            }
+            let rest = fields.iter().skip(4).map(|f| (*f).to_owned());
+            let new = wanted.iter().cloned().chain(rest).collect::<Vec<_>>().join(" ");
+            *line = new;
+            Some("fstab".to_owned())
+        } else {
+            lines.push(format!("{} 0 0", wanted.join(" ")));
+            Some("fstab".to_owned())
         }
     }
 }
@@ -89,14 +111,14 @@ impl Resource for Mount {
     }
 
     fn needs(&self) -> Vec<Fact> {
-        let mut facts = self.fstab().needs();
+        let mut facts = Self::fstab().needs();
         facts.push(Fact::Mount(self.path.clone()));
         facts
     }
 
     fn decide(&self, known: &Known) -> Result<Verdict> {
         let is = known.mounts.get(&self.path).ok_or_else(|| Error::internal(format!("the mount {} was not read", self.path)))?;
-        let mut change = match self.fstab().decide(known, |lines| Ok(self.edit(lines)))? {
+        let mut change = match Self::fstab().decide(known, |lines| Ok(self.edit(lines)))? {
             Verdict::Change(mut change) => {
                 if change.what == ["created"] {
                     change.what = vec!["fstab".to_owned()];
@@ -106,36 +128,10 @@ impl Resource for Mount {
             Verdict::Right => super::super::Change::default(),
             Verdict::Blocked(why) => return Ok(Verdict::Blocked(why)),
         };
-        let path = quote(&self.path);
-        match (&self.source, is) {
-            (None, None) => {}
-            (None, Some(_)) => {
-                change.what.insert(0, "unmounted".to_owned());
-                change.script = format!("umount -- {path}\n{}", change.script);
-            }
-            (Some(source), None) => {
-                change.what.insert(0, "mounted".to_owned());
-                let mount = join(["mount", "-t", &source.fstype, "-o", &source.options, "--", &source.device, &self.path]);
-                // First now: what cannot be mounted is not to keep the machine from its next boot.
-                change.script = format!("mkdir -p {path}\n{mount} </dev/null\n{}", change.script);
-            }
-            // It is mounted, and fstab has it otherwise: from another source, or with other options.
-            (Some(source), Some((device, fstype, _))) if !change.what.is_empty() => {
-                let named = source.device.starts_with('/') || source.fstype == "tmpfs";
-                let other = *fstype != source.fstype || (named && *device != source.device);
-                let options = &source.options;
-                let remount = if other {
-                    format!(
-                        "umount -- {path}\n{} </dev/null\n",
-                        join(["mount", "-t", &source.fstype, "-o", options, "--", &source.device, &self.path])
-                    )
-                } else {
-                    format!("{} </dev/null\n", join(["mount", "-o", &format!("remount,{options}"), "--", &self.path]))
-                };
-                change.what.push("mounted anew".to_owned());
-                change.script = format!("{remount}{}", change.script);
-            }
-            (Some(_), Some(_)) => {}
+        if let Some((word, script)) = self.now(is.as_ref(), !change.what.is_empty()) {
+            change.what.insert(0, word.to_owned());
+            // First now: what cannot be mounted is not to keep the machine from its next boot.
+            change.script = format!("{script}{}", change.script);
         }
         if change.what.is_empty() {
             return Ok(Verdict::Right);

@@ -61,12 +61,11 @@ impl Service {
         let up = matches!(is.active.as_str(), "active" | "reloading" | "refreshing");
         match self.run? {
             Run::Started if up => None,
-            Run::Started => Some(("started", "start")),
             Run::Stopped if matches!(is.active.as_str(), "inactive" | "failed") => None,
             Run::Stopped => Some(("stopped", "stop")),
             Run::Restarted => Some(("restarted", "restart")),
             Run::Reloaded if up => Some(("reloaded", "reload-or-restart")),
-            Run::Reloaded => Some(("started", "start")),
+            Run::Started | Run::Reloaded => Some(("started", "start")),
         }
     }
 

@@ -44,7 +44,7 @@ impl Unit {
             let installs = text.lines().any(|l| l.trim() == "[Install]");
             if is.load == "not-found" {
                 "inactive".clone_into(&mut after.active);
-                after.enabled = if installs { "disabled" } else { "static" }.to_owned();
+                if installs { "disabled" } else { "static" }.clone_into(&mut after.enabled);
             }
         }
         after

@@ -109,10 +109,10 @@ impl Resource for Unpack {
     }
 
     fn decide(&self, known: &Known) -> Result<Verdict> {
-        if let Some(creates) = &self.creates {
-            if known.path(creates)?.is_some() {
-                return Ok(Verdict::Right);
-            }
+        if let Some(creates) = &self.creates
+            && known.path(creates)?.is_some()
+        {
+            return Ok(Verdict::Right);
         }
         if let Some(why) = self.access.blocked(known)? {
             return Ok(Verdict::Blocked(why));
