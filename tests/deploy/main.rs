@@ -4,6 +4,7 @@
 #[path = "../common/lab.rs"]
 mod lab;
 
+mod exchange;
 mod failures;
 mod handlers;
 mod machines;
