@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 /// The folders a run works with.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Project {
-    /// The project's folder: scripts, configs, an own `stdlib/`.
+    /// The project's folder: scripts, configs, roles, an own `stdlib/`.
     pub root: PathBuf,
     /// The folder that holds `deployments/`: `OPSRUN_HOME`, else the root.
     pub home: PathBuf,
@@ -15,7 +15,7 @@ pub struct Project {
 }
 
 /// A folder with one of these in it is taken for the project's.
-const MARKS: [&str; 4] = ["deployments", "configs", "scripts", ".git"];
+const MARKS: [&str; 5] = ["deployments", "configs", "scripts", "roles", ".git"];
 
 impl Project {
     /// Finds the project that the working directory is in: the nearest folder upwards with a mark, else the directory itself.

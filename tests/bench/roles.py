@@ -10,14 +10,14 @@ the files on the machines are compared.
 """
 
 import argparse
-import ctypes
+import difflib
 import os
 import statistics
 import subprocess
 import sys
 from pathlib import Path
 
-from bench import BENCH, HERE, HOME, PR_SET_CHILD_SUBREAPER, PYTHON, machine, measure, seconds, table
+from bench import BENCH, HERE, HOME, PYTHON, machine, measure, seconds, table
 
 THIRTY = HERE / "thirty"
 NAME = "thirty"
@@ -56,6 +56,7 @@ def make_image(opsrun):
     config.write_text("provider: machine\ngroups:\n  server: { count: 1 }\n")
     call(opsrun, "provision", NAME, config, "--yes")
     call(opsrun, "exec", NAME, "server-0", "--", "apt-get update -q && apt-get install -y -q python3 python3-apt")
+    call(opsrun, "node", "stop", NAME, "server-0")
     call(opsrun, "image", "save", NAME, "server-0", IMAGE)
     deprovision(opsrun)
 
@@ -94,7 +95,8 @@ def compare(opsrun, count, runs):
             deprovision(opsrun)
     for name, state in seen.items():
         if state != seen["opsrun"]:
-            sys.exit(f"{name} left another state than opsrun:\n{state}\n--- opsrun\n{seen['opsrun']}")
+            both = difflib.unified_diff(seen["opsrun"].splitlines(), state.splitlines(), "opsrun", name, n=0, lineterm="")
+            sys.exit(f"{name} left another state than opsrun:\n" + "\n".join(both))
 
     def rows(results):
         best = {name: statistics.median(r.wall for r in runs) for name, runs in results.items()}
@@ -118,7 +120,6 @@ def main():
         sys.exit(f"{opsrun} is not there: cargo build --release")
     if not PYTHON.exists():
         sys.exit(f"no peers in {BENCH}: run install.sh")
-    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     HOME.mkdir(parents=True, exist_ok=True)
     machine()
     make_image(opsrun)

@@ -10,7 +10,7 @@ VARS = {"app": APP, "port": 8000, "workers": 4, "peers": ["alpha", "beta", "gamm
 
 apt.packages(packages=["less"])
 server.group(group=APP)
-server.user(user=APP, groups=[APP], shell="/usr/sbin/nologin")
+server.user(user=APP, group=APP, shell="/usr/sbin/nologin")
 for path in ["/srv/app", "/srv/app/conf", "/srv/app/data", "/srv/app/log", "/srv/app/bin"]:
     files.directory(path=path, user=APP, group=APP, mode="755")
 for i in range(1, 9):
