@@ -9,10 +9,10 @@ use std::path::{Path, PathBuf};
 
 const RELEASE: &str = "bookworm";
 /// Of the recipe below: a change of it is another base, beside which the old one stays for the machines that stand on it.
-const RECIPE: u32 = 1;
+const RECIPE: u32 = 2;
 const MIRROR: &str = "http://deb.debian.org/debian";
-/// Small, but with what any server of Debian has, and python3 for Ansible.
-const PACKAGES: &str = "systemd,systemd-sysv,dbus,openssh-server,sudo,python3-minimal,ca-certificates,iproute2,procps";
+/// Small, but with what any server of Debian has. All of python3: python3-minimal has not even json, without which Ansible fails.
+const PACKAGES: &str = "systemd,systemd-sysv,dbus,openssh-server,sudo,python3,ca-certificates,iproute2,procps";
 const SOURCES: &str = "\
 deb http://deb.debian.org/debian bookworm main
 deb http://deb.debian.org/debian bookworm-updates main

@@ -161,7 +161,7 @@ fn become_machine(dir: &Path) -> Result<std::convert::Infallible> {
     nspawn.args(["--resolv-conf=off", "--timezone=off", "--console=read-only"]);
     nspawn.arg(format!("--machine={}", home.id())).arg(format!("--network-bridge={}", boot.bridge));
     // Its first process carries the mark, too: it may outlive nspawn.
-    nspawn.arg(format!("--setenv={MARK}={}", boot.mark));
+    nspawn.arg(format!("--setenv={MARK}={}", boot.mark)).arg("--setenv=TERM=dumb");
     Err(Error::io("start", &boot.nspawn, &nspawn.exec()))
 }
 
