@@ -1,7 +1,7 @@
 //! How a deploy looks: a line for each change, diffs, the summary, the JSON document.
 
 use super::table::{columns, nodes, row};
-use crate::base::event::{Cx, Event, Progress, Unit};
+use crate::base::event::{Cx, Event};
 use crate::base::units::format_duration;
 use crate::domain::fleet::fold_names;
 use crate::domain::node::{Node, NodeSet};
@@ -12,7 +12,7 @@ use crate::ui::style::Style;
 use crate::ui::{Ui, diff};
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// With more nodes than this, those with the same numbers share a row of the summary.
@@ -26,13 +26,12 @@ pub struct Painter {
     quiet: bool,
     /// Standard output is for one JSON document.
     json: bool,
-    progress: Mutex<Option<Progress>>,
 }
 
 impl Painter {
     pub fn new(ui: &Ui, cx: Cx, mode: Mode, json: bool) -> Self {
         let style = if json { ui.err_style() } else { ui.out_style() };
-        Self { cx, style, mode, quiet: ui.is_quiet(), json, progress: Mutex::new(None) }
+        Self { cx, style, mode, quiet: ui.is_quiet(), json }
     }
 
     fn say(&self, text: String) {
@@ -71,11 +70,6 @@ impl Watch for Painter {
         if batch.of > 1 {
             self.say(self.style.bold(&format!("batch {} of {}: {}", batch.number, batch.of, folded(&batch.nodes))));
         }
-    }
-
-    fn role(&self, role: &str, on: &NodeSet) {
-        let label = format!("role {role} on {}", nodes(on.len()));
-        *self.progress.lock().unwrap_or_else(PoisonError::into_inner) = Some(self.cx.events.progress(label, 0, Unit::Items));
     }
 }
 

@@ -1,9 +1,9 @@
 //! Handlers: what is done once, at the end of a role, on the nodes where something changed.
 
 use crate::base::error::{Error, Kind, Result};
-use crate::base::shell::quote;
 use crate::base::suggest::nearest;
-use crate::domain::resource::{Change, Fact, Known, NodeReport, Outcome, Resource, Touch, Verdict};
+use crate::domain::resource::kinds::{Run, Service, unit_name};
+use crate::domain::resource::{Fact, Known, NodeReport, Outcome, Resource, Verdict};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What a handler does.
@@ -38,7 +38,10 @@ fn is_unit(unit: &str) -> bool {
 /// Refuses a handler that does not exist, when it is notified and not first when it is to be run. `functions` are those of
 /// the role that take nodes and variables.
 pub fn check(role: &str, functions: &BTreeSet<String>, handler: &str) -> Result<()> {
-    let Handler::Function(name) = Handler::parse(handler) else { return Ok(()) };
+    let name = match Handler::parse(handler) {
+        Handler::Function(name) => name,
+        Handler::Restart(unit) | Handler::Reload(unit) => return unit_name(&unit).map(|_| ()),
+    };
     if functions.contains(&name) {
         return Ok(());
     }
@@ -75,11 +78,19 @@ pub fn in_order(handlers: Vec<String>, reports: &[NodeReport]) -> Vec<String> {
     sorted
 }
 
-/// `restart UNIT` and `reload UNIT`, as something to bring about: it always has to be done.
+/// `restart UNIT` and `reload UNIT`, as something to bring about: it has to be done each time.
 #[derive(Debug)]
 pub struct UnitAction {
-    pub unit: String,
-    pub restart: bool,
+    name: String,
+    service: Service,
+}
+
+impl UnitAction {
+    pub fn new(unit: &str, restart: bool) -> Result<Self> {
+        let verb = if restart { "restart" } else { "reload" };
+        let run = Some(if restart { Run::Restarted } else { Run::Reloaded });
+        Ok(Self { name: format!("{verb} {unit}"), service: Service { unit: unit_name(unit)?, run, enabled: None } })
+    }
 }
 
 impl Resource for UnitAction {
@@ -88,35 +99,20 @@ impl Resource for UnitAction {
     }
 
     fn name(&self) -> String {
-        format!("{} {}", self.verb(), self.unit)
+        self.name.clone()
     }
 
     fn needs(&self) -> Vec<Fact> {
-        Vec::new()
+        self.service.needs()
     }
 
-    fn decide(&self, _: &Known) -> Result<Verdict> {
+    fn decide(&self, known: &Known) -> Result<Verdict> {
         // A unit that does not run has nothing to reload; who wants it to run says so with `service`.
-        let (unit, verb) = (quote(&self.unit), if self.restart { "restart" } else { "try-reload-or-restart" });
-        let script = format!(
-            "if [ \"$(systemctl show -p NeedDaemonReload --value -- {unit})\" = yes ]; then systemctl daemon-reload; fi\n\
-             if ! systemctl {verb} -- {unit}; then\n\
-             journalctl -u {unit} -n 10 --no-pager -o cat >&2 || true\n\
-             exit 1\n\
-             fi\n"
-        );
-        Ok(Verdict::Change(Change {
-            what: vec![if self.restart { "restarted" } else { "reloaded" }.to_owned()],
-            script,
-            touches: vec![Touch::Everything],
-            ..Change::default()
-        }))
-    }
-}
-
-impl UnitAction {
-    fn verb(&self) -> &'static str {
-        if self.restart { "restart" } else { "reload" }
+        let is_down = known.units.get(&self.service.unit).is_some_and(|u| matches!(u.active.as_str(), "inactive" | "failed"));
+        if self.service.run == Some(Run::Reloaded) && is_down {
+            return Ok(Verdict::Right);
+        }
+        self.service.decide(known)
     }
 }
 

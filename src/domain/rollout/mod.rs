@@ -21,9 +21,6 @@ pub trait Watch: Send + Sync {
 
     /// A batch is begun.
     fn batch(&self, _batch: &Batch) {}
-
-    /// A role is begun on these nodes.
-    fn role(&self, _role: &str, _nodes: &NodeSet) {}
 }
 
 /// How fast, and how far.

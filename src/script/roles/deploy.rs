@@ -206,7 +206,6 @@ impl Worker<'_> {
                 let applied = if *health {
                     program.healthy(self.engine, self.host, &left, vars, self.watch)
                 } else {
-                    self.watch.role(&role.name, &left);
                     Some(program.apply(self.engine, self.host, &left, vars, self.how.mode, self.watch))
                 };
                 let Some(applied) = applied else { continue };

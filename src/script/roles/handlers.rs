@@ -38,7 +38,9 @@ impl Work<'_> {
             if nodes.is_empty() {
                 continue;
             }
-            if let Some(broken) = self.handle(&what, &nodes)? {
+            if ledger.mode().check {
+                self.acting.note_handler(&nodes, &name);
+            } else if let Some(broken) = self.handle(&what, &nodes)? {
                 return Ok(Some(broken));
             }
             ran.push((name, nodes));
@@ -53,7 +55,7 @@ impl Work<'_> {
             Handler::Reload(unit) => (unit, false),
             Handler::Function(name) => return self.function(name, nodes),
         };
-        let action = Arc::new(UnitAction { unit: unit.clone(), restart });
+        let action = Arc::new(UnitAction::new(unit, restart)?);
         let wanted = |resource| Wanted { resource, notify: Vec::new(), place: None };
         self.acting.ledger.add(nodes.iter().map(|node| (node.clone(), wanted(action.clone()))));
         Ok(None)
@@ -68,7 +70,7 @@ impl Work<'_> {
             return Ok(None);
         }
         self.acting.flush(&self.host)?;
-        let broken = if self.acting.ledger.mode().check { None } else { self.call(name, nodes)? };
+        let broken = self.call(name, nodes)?;
         self.acting.note_handler(&nodes.without(&self.acting.ledger.gone()), name);
         Ok(broken)
     }
