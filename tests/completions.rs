@@ -40,5 +40,9 @@ fn offers_deployments_nodes_groups_and_scripts() {
     assert_eq!(offered(&["opsrun", "scripts/load.rhai", "l"]), ["lab"]);
     assert_eq!(offered(&["opsrun", "run", "scripts/load.rhai", "lab", "--r"]), ["--rows="]);
     assert_eq!(offered(&["opsrun", "doc", "Deployment.save"]), ["Deployment.save_result"]);
+    lab.write("roles/clock/main.rhai", "fn apply(nodes, vars) {}");
+    lab.write("roles/calendar/main.rhai", "fn apply(nodes, vars) {}");
+    assert_eq!(offered(&["opsrun", "deploy", "lab", "--roles", "clock,ca"]), ["clock,calendar"]);
+    assert_eq!(offered(&["opsrun", "role", "test", "cl"]), ["clock"]);
     assert!(offered(&["opsrun", "exec", "nosuch", "cl"]).is_empty());
 }

@@ -2,6 +2,7 @@
 
 use crate::lab::{Lab, stderr, stdout};
 use crate::roles::{deploy, lab, on_node, told};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 /// Waits until a role has made this file on server-0.
@@ -16,7 +17,12 @@ fn wait_for(lab: &Lab, file: &str) {
 #[test]
 fn one_deploy_at_a_time_and_a_check_beside_it() {
     let lab = lab(r#"fn apply(nodes, vars) { nodes.sh("touch reached; while [ ! -e go ]; do sleep 0.1; done"); }"#);
-    let mut first = lab.command(&["deploy", "lab", "--roles", "web", "--limit", "server-0"]).spawn().unwrap();
+    let mut first = lab
+        .command(&["deploy", "lab", "--roles", "web", "--limit", "server-0"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
     wait_for(&lab, "reached");
     let second = lab.run(&["deploy", "lab", "--roles", "web"]);
     assert_eq!(second.status.code(), Some(1));
@@ -30,7 +36,7 @@ fn one_deploy_at_a_time_and_a_check_beside_it() {
 fn ctrl_c_stops_and_tells_what_was_done() {
     let lab = lab(r#"fn apply(nodes, vars) { nodes.file("a", #{ content: "x" }); nodes.sh("touch reached; sleep 300"); }"#);
     let mut command = lab.command(&["deploy", "lab", "--roles", "web", "--limit", "server-0"]);
-    let child = command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().unwrap();
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     wait_for(&lab, "reached");
     let pid = nix::unistd::Pid::from_raw(i32::try_from(child.id()).unwrap());
     nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).unwrap();

@@ -2,6 +2,7 @@
 
 use crate::lab::{Lab, stdout};
 use crate::roles::{deploy, lab, on_node};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 const NOTIFYING: &str = r#"
@@ -48,7 +49,12 @@ fn a_run_that_was_killed_before_its_handlers_has_the_nodes_remember() {
     let lab = notifying();
     let slow = NOTIFYING.replace("echo apply >> log", "touch reached; [ -e go ] || sleep 300");
     lab.write("roles/web/main.rhai", &slow);
-    let mut child = lab.command(&["deploy", "lab", "--roles", "web", "--limit", "server-0"]).spawn().unwrap();
+    let mut child = lab
+        .command(&["deploy", "lab", "--roles", "web", "--limit", "server-0"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
     let start = Instant::now();
     while on_node(&lab, "server-0", "ls").lines().all(|l| l != "reached") {
         assert!(start.elapsed() < Duration::from_secs(60), "the role did not get there");

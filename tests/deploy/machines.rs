@@ -2,7 +2,7 @@
 
 use crate::lab::{Lab, assert_ok, stderr, stdout};
 use crate::roles::told;
-use std::process::Output;
+use std::process::{Output, Stdio};
 use std::time::{Duration, Instant};
 
 const TICKER: &str = r#"
@@ -104,7 +104,7 @@ fn a_run_that_was_killed_restarts_what_it_owed() {
     let slow = TICKER.replace("nodes.service(", "nodes.sh(\"touch /reached; [ -e /go ] || sleep 300\");\n    nodes.service(");
     lab.write("roles/ticker/main.rhai", &slow);
     let mut command = lab.command(&["deploy", "lab", "--roles", "ticker", "--set", "every=6"]);
-    let mut child = command.env_remove("OPSRUN_CACHE").spawn().unwrap();
+    let mut child = command.env_remove("OPSRUN_CACHE").stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let begun = Instant::now();
     while ask(&lab, "ls /reached 2>/dev/null") != ["/reached", "/reached"] {
         assert!(begun.elapsed() < Duration::from_secs(60), "the role did not get there");
@@ -160,9 +160,7 @@ fn a_new_role_passes_its_test_and_nothing_is_left() {
     // A role that never comes to rest is told what it changed again.
     let path = lab.path("roles/clock/main.rhai");
     let main = std::fs::read_to_string(&path).unwrap();
-    let restless = main
-        .replace("mode: \"0644\"", "mode: \"0644\"")
-        .replace("fn apply(nodes, vars) {", "fn apply(nodes, vars) {\n    nodes.command(\"date > /etc/now\");");
+    let restless = main.replace("fn apply(nodes, vars) {", "fn apply(nodes, vars) {\n    nodes.command(\"date > /etc/now\");");
     std::fs::write(&path, restless).unwrap();
     let out = run(&lab, &["role", "test", "clock", "--json"]);
     assert_eq!(out.status.code(), Some(1), "{}", stderr(&out));
@@ -182,7 +180,7 @@ fn a_role_test_that_is_interrupted_removes_its_machine() {
     let lab = Lab::new();
     lab.write("roles/slow/main.rhai", r#"fn apply(nodes, vars) { nodes.sh("echo begun; sleep 300"); }"#);
     let mut command = lab.command(&["role", "test", "slow"]);
-    command.env_remove("OPSRUN_CACHE").stdout(std::process::Stdio::null()).stderr(std::process::Stdio::piped());
+    command.env_remove("OPSRUN_CACHE").stdout(Stdio::null()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
     let mut heard = String::new();
     let mut lines = std::io::BufRead::lines(std::io::BufReader::new(child.stderr.take().unwrap()));

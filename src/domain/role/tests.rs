@@ -35,7 +35,7 @@ impl Lab {
 }
 
 fn map(value: Value) -> Map<String, Value> {
-    value.as_object().unwrap().clone()
+    if let Value::Object(map) = value { map } else { panic!("not a map") }
 }
 
 #[test]
