@@ -96,3 +96,30 @@ fn apply(nodes, vars) {
     assert_eq!(on_node(&lab, "server-0", "cat log"), "changed");
     assert_eq!(on_node(&lab, "server-1", "cat log 2>&1 | head -c 3"), "cat");
 }
+
+#[test]
+fn a_resource_that_fails_takes_its_node_out_of_what_comes_after() {
+    let lab = lab(r#"
+fn apply(nodes, vars) {
+    nodes.file("first", #{ content: "x" });
+    nodes.directory("blocked");
+    nodes.each(|n| n.sh("echo each >> log"));
+    nodes.sh("echo all >> log");
+    nodes.file("last", #{ content: "x" });
+}
+"#);
+    on_node(&lab, "server-1", "touch blocked");
+    let out = lab.run(&["deploy", "lab", "--roles", "web", "--limit", "server-[0-2]"]);
+    assert_eq!(out.status.code(), Some(1));
+    let said = told(&stdout(&out));
+    assert!(said.starts_with("server-[0-2]  file first  changed: created\n"), "{said}");
+    assert!(said.contains("\nserver-0, server-2  directory blocked  changed: created\n"), "{said}");
+    assert!(said.contains("\nserver-0, server-2  file last  changed: created\n"), "{said}");
+    assert!(said.contains("\nserver-1  0   1        1 "), "{said}");
+    let err = stderr(&out);
+    // The first cause alone: that the node was out of the rest only follows from it.
+    assert!(err.contains("error: 1 of 3 nodes failed\n  server-1: "), "{err}");
+    assert!(err.contains("roles/web/main.rhai:4:11") && !err.contains("something failed here before"), "{err}");
+    assert_eq!(on_node(&lab, "server-0", "grep -c all log"), "1");
+    assert_eq!(on_node(&lab, "server-1", "ls"), "blocked\nfirst");
+}
