@@ -257,8 +257,9 @@ fn stopped_on_purpose_stays_stopped_and_broken_is_brought_back() {
     assert_eq!(site.on("server-0", "cat /root/file"), "kept");
     assert_eq!(site.status(), ["server-0 running", "server-1 running"]);
     assert_eq!(site.state()["nodes"][0]["endpoint"]["host"], address);
-    let all = processes_with(&format!("OPSRUN_NODE_ID={}/server-1", site.uuid()));
-    all.into_iter().for_each(|pid| kill9(i32::try_from(pid).unwrap()));
+    for pid in processes_with(&format!("OPSRUN_NODE_ID={}/server-1", site.uuid())) {
+        kill9(i32::try_from(pid).unwrap());
+    }
     let out = site.run(&["exec", "lab", "server-1", "--", "hostname"]);
     assert_eq!(stdout(&out), "server-1 | server-1\n", "{}", stderr(&out));
     assert!(stderr(&out).contains("server-1 of deployment lab had ended unasked"), "{}", stderr(&out));

@@ -55,7 +55,7 @@ mod tests {
         let text = "a".repeat(100_000);
         let whole = format!("{text}{}", hex(Sha256::new_with_prefix(&text)));
         let mut summed = Summed::new(whole.as_bytes());
-        let mut first = [0; 70_000];
+        let mut first = vec![0; 70_000];
         summed.read_exact(&mut first).unwrap();
         assert!(summed.finish().unwrap());
         let mut seen = String::new();
