@@ -6,6 +6,9 @@ use crate::domain::role;
 const MODULES: &[(&str, &str)] = &[
     ("cassandra", include_str!("../../stdlib/cassandra.rhai")),
     ("cassandra_files", include_str!("../../stdlib/cassandra_files.rhai")),
+    ("cassandra_hints", include_str!("../../stdlib/cassandra_hints.rhai")),
+    ("cassandra_install", include_str!("../../stdlib/cassandra_install.rhai")),
+    ("cassandra_settings", include_str!("../../stdlib/cassandra_settings.rhai")),
     ("fetch", include_str!("../../stdlib/fetch.rhai")),
     ("ring", include_str!("../../stdlib/ring.rhai")),
     ("scylla", include_str!("../../stdlib/scylla.rhai")),

@@ -20,6 +20,7 @@ pub struct Facts {
     pub os: String,
     pub os_version: String,
     pub cpus: u64,
+    /// What it may use: a machine with a limit sees the whole memory of its host in /proc.
     pub memory: u64,
     pub memory_available: u64,
     /// Of the file system that holds the home directory.
@@ -71,6 +72,7 @@ printf 'arch=%s\n' "$(uname -m)"
 [ -r /etc/os-release ] && ( . /etc/os-release; printf 'os=%s\nos_version=%s\n' "$ID" "$VERSION_ID" )
 printf 'cpus=%s\n' "$(getconf _NPROCESSORS_ONLN 2>/dev/null)"
 [ -r /proc/meminfo ] && while read -r k v _; do case $k in MemTotal:) echo "memory_kib=$v";; MemAvailable:) echo "memory_available_kib=$v";; esac; done < /proc/meminfo
+for f in /sys/fs/cgroup/memory/memory.limit_in_bytes /sys/fs/cgroup/memory.max; do [ -r "$f" ] && printf 'memory_limit=%s\n' "$(cat "$f")"; done
 df -Pk "$HOME" 2>/dev/null | { read -r _; read -r _ total _ free _; printf 'disk_kib=%s\ndisk_available_kib=%s\n' "$total" "$free"; }
 for d in /sys/block/*; do
   case ${d##*/} in loop*|ram*|zram*|dm-*|md*|sr*|fd*) continue;; esac
@@ -126,6 +128,11 @@ fn parse(node: &str, text: &str) -> Facts {
             "cpus" => facts.cpus = number(),
             "memory_kib" => facts.memory = number() * 1024,
             "memory_available_kib" => facts.memory_available = number() * 1024,
+            // "max", and in version 1 of cgroups a number beyond all memory, are no limits.
+            "memory_limit" if (1..facts.memory).contains(&number()) => {
+                facts.memory = number();
+                facts.memory_available = facts.memory_available.min(facts.memory);
+            }
             "disk_kib" => facts.disk = number() * 1024,
             "disk_available_kib" => facts.disk_available = number() * 1024,
             "address" => facts.addresses.push(value.to_owned()),
@@ -210,5 +217,14 @@ mod tests {
         assert_eq!(facts.filesystems.len(), 1);
         assert_eq!((facts.filesystems[0].path.as_str(), facts.filesystems[0].size), ("/mnt/my data", 1_024_000));
         assert_eq!(facts.packages.unwrap()["libc6"], "2.36-9");
+    }
+
+    #[test]
+    fn memory_is_what_may_be_used() {
+        let told = |limit: &str| parse("n", &format!("memory_kib=1000\nmemory_available_kib=800\nmemory_limit={limit}\n"));
+        let of = |limit| (told(limit).memory, told(limit).memory_available);
+        assert_eq!(of("max"), (1_024_000, 819_200));
+        assert_eq!(of("9223372036854771712"), (1_024_000, 819_200));
+        assert_eq!(of("512000"), (512_000, 512_000));
     }
 }

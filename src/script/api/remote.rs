@@ -227,9 +227,9 @@ pub mod module {
     /// What each node is, an array of maps, read in one round trip.
     ///
     /// Keys: `node hostname kernel kernel_version arch os os_version cpus memory memory_available disk disk_available
-    /// disks filesystems addresses home user root package_manager systemd`. Sizes are bytes; `root` tells whether commands can
-    /// run as root. Each of `disks` has `device size rotational model`, in use or not; each of `filesystems`
-    /// `path device type size available`.
+    /// disks filesystems addresses home user root package_manager systemd`. Sizes are bytes; `memory` is what the node may use,
+    /// limits included; `root` tells whether commands can run as root. Each of `disks` has `device size rotational model`, in
+    /// use or not; each of `filesystems` `path device type size available`.
     ///
     /// Options: `packages: true` adds `packages`, a map from the name of each installed package to its version. A template that
     /// speaks of `facts.packages` has it, too.
