@@ -48,13 +48,16 @@ def put(element, tag, value):
     return child
 
 
-def error(status, code, message):
-    """(status, content type, body) in the form of https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html"""
-    root = ET.Element("Response")
-    one = ET.SubElement(ET.SubElement(root, "Errors"), "Error")
+def error(status, code, message, service="ec2"):
+    """(status, content type, body) in the form of https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html,
+    or of the other query services: https://docs.aws.amazon.com/STS/latest/APIReference/CommonErrors.html"""
+    root = ET.Element("Response" if service == "ec2" else "ErrorResponse")
+    one = ET.SubElement(ET.SubElement(root, "Errors") if service == "ec2" else root, "Error")
+    if service != "ec2":
+        put(one, "Type", "Sender" if status < 500 else "Receiver")
     put(one, "Code", code)
     put(one, "Message", message)
-    put(root, "RequestID", uuid.uuid4())
+    put(root, "RequestID" if service == "ec2" else "RequestId", uuid.uuid4())
     return status, "text/xml;charset=UTF-8", b'<?xml version="1.0" encoding="UTF-8"?>\n' + ET.tostring(root)
 
 

@@ -76,6 +76,10 @@ class Cloud:
             raise Refusal(status, code, message.group(1).decode() if message else f"moto says {status} to {action}")
         return parse(body)
 
+    def regions(self, call):
+        tree = self.ask(call.elsewhere("us-east-1"), "DescribeRegions")
+        return {r.findtext("regionName") for r in tree.iterfind("regionInfo/item")}
+
     def instances(self, call, **filters):
         """Id -> element of those that are not gone; filters as subnet_id="subnet-…"."""
         params = {}
@@ -125,6 +129,9 @@ class Cloud:
             status, headers, body = self.forward(self.with_token_filter(call))
             self.delete_interfaces(call, doomed)
             body = self.after(call, effects, body) if status == 200 else body
+            if status >= 500 and call.region not in self.regions(call):
+                # https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-troubleshooting.html
+                raise Refusal(401, "AuthFailure", f"Credential should be scoped to a valid region, not '{call.region}'.")
             if status >= 500:
                 # moto's own failures are HTML pages with 500, which an SDK repeats: the test should see them at once.
                 return *error(501, "NotInMoto", f"moto answers {status} to {call.action}; see its log"), "moto failed"

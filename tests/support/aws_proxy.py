@@ -68,6 +68,11 @@ class Call:
         self.mutating = not self.dry_run and not self.action.startswith(READS) and method == "POST"
         self.number = 0
 
+    @staticmethod
+    def elsewhere(region):
+        """A caller in another region."""
+        return own_call(region)
+
     def with_params(self, action, params):
         """A call of the same caller's, made up by us."""
         headers = {k: v for k, v in self.headers.items() if k.lower() not in ("content-length", "content-encoding")}
@@ -196,7 +201,7 @@ class Proxy:
         if effects.drop:
             raise Drop("dropped before it was forwarded")
         if effects.error:
-            return *aws_answers.error(*effects.error), f"refused by rule: {effects.error[1]}"
+            return *aws_answers.error(*effects.error, call.service), f"refused by rule: {effects.error[1]}"
         if call.service == "ec2":
             status, kind, body, what = cloud.answer(call, effects)
         else:

@@ -1,7 +1,7 @@
 """The script of the proxy: which calls meet which fault.
 
 A rule is a map. Which calls it is about:
-  action  "RunInstances", "Describe*", "*" (default: every call), or a list of these
+  action  "RunInstances", "Describe*", "*", or a list of these (default: every call that it can happen to)
   zone, type, market ("spot" | "on-demand")     of a RunInstances, as patterns
   where   {"Filter.1.Value.1": "a*"}            further parameters, as patterns
   after n (not the first n of these), first n (only n of them, after those), every k (the k-th, the 2k-th…)
@@ -22,6 +22,8 @@ import fnmatch
 import threading
 
 DOES = ["error", "throttle", "deny", "capacity", "quota", "drop", "lose", "wait", "hide", "slow_start", "slow_end", "launch_fails"]
+# What can only happen to launches, or to ends.
+ONLY = dict.fromkeys(["capacity", "quota", "slow_start", "launch_fails"], "RunInstances") | {"slow_end": "TerminateInstances"}
 KEYS = {"action", "zone", "type", "market", "where", "after", "first", "every", "do", "code", "message", "status"}
 KEYS |= {"available", "seconds", "describes", "count"}
 
@@ -45,7 +47,7 @@ class Rule:
 
     def meets(self, call, place):
         text = self.text
-        actions = text.get("action", "*")
+        actions = text.get("action", ONLY.get(text["do"], "*"))
         actions = actions if isinstance(actions, list) else [actions]
         if not any(fnmatch.fnmatchcase(call.action, a) for a in actions):
             return False

@@ -193,6 +193,14 @@ class Faults(Case):
         self.refused("VpcLimitExceeded", self.ec2.create_vpc, CidrBlock="10.1.0.0/16")
         self.ec2.create_vpc(CidrBlock="10.2.0.0/16")
 
+    def test_other_services_refuse_in_their_own_form(self):
+        control("script", [{"do": "error", "code": "InvalidClientTokenId", "status": 403}])
+        sts = boto3.client("sts", endpoint_url=ENDPOINT, region_name=REGION, aws_access_key_id="lab", aws_secret_access_key="none")
+        self.refused("InvalidClientTokenId", sts.get_caller_identity)
+
+    def test_a_region_that_does_not_exist(self):
+        self.refused("AuthFailure", client(region="eu-nowhere-1").describe_vpcs)
+
     def test_a_rule_that_is_not_understood_is_refused(self):
         for rule in [{"do": "explode"}, {"do": "deny", "acton": "CreateVpc"}, {"do": "error"}]:
             with self.assertRaises(urllib.error.HTTPError) as caught:
@@ -249,6 +257,7 @@ class Visibility(Case):
 
     def test_a_launch_that_ends(self):
         control("script", [{"do": "launch_fails", "describes": 2, "count": 1, "code": "Client.VolumeLimitExceeded", "message": "Volume limit exceeded"}])
+        self.ec2.import_key_pair(KeyName="lab", PublicKeyMaterial=KEY)
         ids = [i["InstanceId"] for i in self.run_instances(2)]
         seen = [[i["State"]["Name"] for i in self.instances(InstanceIds=ids)] for _ in range(3)]
         self.assertEqual(seen, [["pending", "running"], ["pending", "running"], ["terminated", "running"]])
