@@ -5,6 +5,7 @@ use super::{Deployment, provider_of, site};
 use crate::base::error::{Kind, Result, ResultExt};
 use crate::base::event::Cx;
 use crate::base::project::Project;
+use crate::domain::fleet::fold_names;
 use crate::transport::provider::{NodeFound, NodeStatus, Provider};
 use std::time::{Duration, Instant};
 
@@ -44,7 +45,7 @@ fn asleep(found: &[NodeFound]) -> bool {
 fn tell_of_stopped(name: &str, found: &[NodeFound], cx: &Cx) {
     let off: Vec<&str> = found.iter().filter(|n| n.status == NodeStatus::Off).map(|n| n.spec.name.as_str()).collect();
     if !off.is_empty() {
-        cx.events.info(format!("stopped: {} (opsrun node start {name} {})", off.join(", "), off.join(",")));
+        cx.events.info(format!("stopped: {} (opsrun node start {name} {})", fold_names(&off), off.join(",")));
     }
 }
 
@@ -66,7 +67,7 @@ async fn wake(deployment: &Deployment, provider: &dyn Provider, cx: &Cx) -> Resu
     if !specs.is_empty() {
         cx.events.warn(format!(
             "{} of deployment {} had ended unasked: starting again; what ran there is gone",
-            specs.iter().map(|s| s.name.as_str()).collect::<Vec<_>>().join(", "),
+            fold_names(&specs.iter().map(|s| s.name.as_str()).collect::<Vec<_>>()),
             deployment.name()
         ));
         provider.create(&site, &specs, cx).await?;

@@ -27,6 +27,8 @@ pub const COMMAND: &str = "__machine";
 /// A machine that does not answer by then never will.
 const READY_WITHIN: Duration = Duration::from_secs(90);
 const EVERY: Duration = Duration::from_millis(30);
+/// Every how many looks.
+const NOW_AND_THEN: u32 = 32;
 /// Where nspawn keeps locks that a killed one would leave behind.
 const NSPAWN_RUN: &str = "/run/systemd/nspawn";
 
@@ -59,13 +61,14 @@ pub async fn start(exe: &Path, home: &Home, record: &MachineRecord, network: &Ne
     }
     let mut child = spawn(exe, home, scope, limits)?;
     let deadline = Instant::now() + READY_WITHIN;
-    let mut init = None;
+    let (mut init, mut looks) = (None, 0);
     loop {
         if let Ok(Some(status)) = child.try_wait() {
             return Err(failure(home, &format!("the machine ended while it started ({status})")));
         }
         init = init.or_else(|| running::init_of(i32::try_from(child.id()?).ok()?));
-        if init.is_some_and(|init| is_ready(init, record)) {
+        looks += 1;
+        if init.is_some_and(|init| is_ready(init, record, looks % NOW_AND_THEN == 0)) {
             return Ok(());
         }
         if Instant::now() > deadline {
@@ -116,7 +119,10 @@ pub fn properties(limits: Limits) -> [String; 2] {
 }
 
 /// Whether the machine's SSH server listens and its address is there, as its own network namespace tells it.
-fn is_ready(init: i32, record: &MachineRecord) -> bool {
+///
+/// The kernel walks through a table of half a million entries to list sockets, so it is asked last: when the server has said that it
+/// listens, or, for one that does not say so, now and then.
+fn is_ready(init: i32, record: &MachineRecord, now_and_then: bool) -> bool {
     let read = |file: &str| std::fs::read_to_string(format!("/proc/{init}/net/{file}")).unwrap_or_default();
     let listens = |table: &str| {
         table.lines().skip(1).any(|line| {
@@ -125,7 +131,10 @@ fn is_ready(init: i32, record: &MachineRecord) -> bool {
         })
     };
     let address = record.address.to_string();
-    (listens(&read("tcp")) || listens(&read("tcp6"))) && read("fib_trie").split_ascii_whitespace().any(|word| word == address)
+    let said_so = || std::fs::symlink_metadata(format!("/proc/{init}/root/run/sshd.pid")).is_ok();
+    read("fib_trie").split_ascii_whitespace().any(|word| word == address)
+        && (now_and_then || said_so())
+        && (listens(&read("tcp")) || listens(&read("tcp6")))
 }
 
 /// The body of the hidden subcommand. Returns only when it fails; the console's log has the reason.

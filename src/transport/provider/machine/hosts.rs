@@ -24,12 +24,13 @@ pub fn lines(layout: &Layout) -> Result<String> {
     Ok(identity::neighbours(records.iter().map(|r| (r.spec.name.as_str(), r.address))))
 }
 
-/// Brings the running machines up to date. Names are a comfort: where that fails, it is said, and no more.
-pub async fn refresh(layout: &Layout, cx: &Cx) -> Result<()> {
+/// Brings the running machines up to date, but for those that were just told. Names are a comfort: where that fails, it is said, and no more.
+pub async fn refresh(layout: &Layout, told: &[&str], cx: &Cx) -> Result<()> {
     let lines = lines(layout)?;
     let block = identity::with_block("", &lines);
     let inits: Vec<(String, i32)> = running::find(layout.uuid)
         .into_iter()
+        .filter(|(node, _)| !told.contains(&node.as_str()))
         .filter_map(|(node, found)| Some((node, running::init_of(found.outer.first()?.pid)?)))
         .collect();
     let updates = inits.iter().map(|(node, init)| {

@@ -71,7 +71,8 @@ impl Machine {
             }
         });
         gather(join_all(starts).await, "started", cx)?;
-        hosts::refresh(layout, cx).await
+        let told: Vec<&str> = down.iter().map(|(home, _)| home.node.as_str()).collect();
+        hosts::refresh(layout, &told, cx).await
     }
 
     /// Brings a machine up that does not run.
@@ -271,7 +272,7 @@ impl Provider for Machine {
         names.iter().try_for_each(|name| files::check_name(name))?;
         let layout = Layout::of(site);
         remove::machines(&layout, names, cx).await?;
-        hosts::refresh(&layout, cx).await
+        hosts::refresh(&layout, &[], cx).await
     }
 
     async fn destroy_all(&self, site: &Site, cx: &Cx) -> Result<()> {
