@@ -11,4 +11,3 @@ mod machines;
 mod mistakes;
 mod roles;
 mod rollout;
-mod secrets;
