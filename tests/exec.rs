@@ -181,5 +181,5 @@ fn a_supervisor_that_was_killed_is_started_again_by_the_next_command() {
     let out = lab.run(&["exec", "lab", "server-0", "--", "echo back"]);
     assert_ok(&out);
     assert_eq!(stdout(&out), "server-0 | back\n");
-    assert!(stderr(&out).contains("starting them again"), "{}", stderr(&out));
+    assert!(stderr(&out).contains("starting again; what ran there is gone"), "{}", stderr(&out));
 }

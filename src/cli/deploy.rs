@@ -35,6 +35,8 @@ Examples:
   opsrun deploy 4504 --batch 20% --max-failures 1      a fifth of each group at a time; stops when more than one node failed
 
 Variables: a role's defaults.yml < `vars:` of the config < `vars:` of the group < --set. The config files are read anew.
+Under a role's name: for that role alone (`vars: { nginx: { sites: … } }`, --set nginx.default_site=true). `{ secret: NAME }`
+names a secret: of the environment, of `secrets:` in the config, or asked for.
 Batches never mix groups, and go in the order of the config. Between batches the role's `fn healthy(nodes, vars)`, if it has
 one, must not fail. With --batch and without --max-failures the first failed node stops the batches after its own.
 Ends with 0 when all is as wanted, 1 when a node failed or was not begun on, 2 when nothing was touched because of bad input.

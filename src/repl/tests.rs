@@ -192,7 +192,7 @@ fn completes_names_members_and_options() {
 #[test]
 fn completes_modules_paths_and_commands() {
     let talk = Talk::new();
-    assert_eq!(talk.completed("import \"std/cassandra_"), "import \"std/cassandra_files");
+    assert_eq!(talk.completed("import \"std/cassandra_f"), "import \"std/cassandra_files");
     assert_eq!(talk.completed(":hist"), ":history");
     assert_eq!(talk.completed(":load src/rep"), ":load src/repl/");
     assert_eq!(talk.completed(":doc Deployment.save_r"), ":doc Deployment.save_result");

@@ -80,6 +80,8 @@ pub struct State {
     pub params: super::params::Declared,
     /// What nodes said of themselves, by deployment and name, as templates know it.
     pub facts: HashMap<(String, String), serde_json::Value>,
+    /// Secrets that were asked for, by name.
+    pub typed: HashMap<String, Secret>,
     /// Removed at the end of the run.
     pub temp_dirs: Vec<tempfile::TempDir>,
 }

@@ -16,6 +16,7 @@ pub mod reference;
 pub mod resolver;
 pub mod roles;
 pub mod run;
+mod secrets;
 pub mod signatures;
 pub mod sources;
 pub mod stdlib;

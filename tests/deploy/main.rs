@@ -11,3 +11,4 @@ mod machines;
 mod mistakes;
 mod roles;
 mod rollout;
+mod secrets;

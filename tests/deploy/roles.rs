@@ -13,7 +13,7 @@ pub fn lab(main: &str) -> Lab {
 
 /// What was printed, with times that differ from run to run as `TIME`, and paths in the login folder without `./`.
 pub fn told(text: &str) -> String {
-    let time = regex::Regex::new(r"\b\d+(m|s|ms|us|ns)( \d+(s|ms|us))?\b").unwrap();
+    let time = regex::Regex::new(r"\b\d+(m|s|ms|us|ns)( \d+(s|ms|us|ns))?\b").unwrap();
     let lines = text.lines().map(|line| time.replace_all(line, "TIME").trim_end().replace(" ./", " "));
     lines.map(|l| format!("{l}\n")).collect()
 }
@@ -144,6 +144,7 @@ server-0  file motd  would change: content
 +welcome to there
  last line
 server-0  file key  would change: content
+  (not shown: it holds a secret)
 NODE      RIGHT  WOULD CHANGE  FAILED  SKIPPED  UNKNOWN  TIME
 server-0  0      2             0       0        0        TIME
 lab: 1 of 1 node would change; nothing was changed (TIME)

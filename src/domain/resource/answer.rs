@@ -161,7 +161,9 @@ impl<'a> Answer<'a> {
         let text = self.text(&["units"]);
         let mut blocks = text.split("\n\n").map(str::trim).filter(|block| !block.is_empty()).map(unit_state);
         // Without systemd nothing is known of any.
-        asked.units.iter().map(|unit| (unit.clone(), blocks.next().unwrap_or_default())).collect()
+        let unmet = self.lines(&["unmet"]);
+        let mut state = |unit: &String| UnitState { unmet: unmet.contains(unit), ..blocks.next().unwrap_or_default() };
+        asked.units.iter().map(|unit| (unit.clone(), state(unit))).collect()
     }
 
     fn accounts(&self, asked: &Reading) -> (Named<UserState>, Named<BTreeSet<String>>) {
@@ -489,6 +491,7 @@ mod tests {
             \n@N offers dnf\n1.0-2.fc40 @newer:x86_64@\n\
             \n@N units\nId=ssh.service\nLoadState=loaded\nActiveState=active\nUnitFileState=enabled\nNeedDaemonReload=yes\n\n\
             Unit=\n\nUnit=\nId=x.service\nLoadState=not-found\nActiveState=inactive\nUnitFileState=\nNeedDaemonReload=no\n\n\
+            \n@N unmet\nc\n\
             \n@N memberships\nstaff:x:50:bob,alice\nbob:x:1000:\nsudo:x:27:alice\n\
             \n@N users\nbob:x:1000:1000:Bob B,,,:/home/bob:/bin/bash\n\
             \n@N mounts\n/dev/sda1 /mnt/my\\040disk ext4 ro 0 0\n/dev/sdb1 /mnt/my\\040disk xfs rw,noatime 0 0\n\n@N end\n";
@@ -512,6 +515,7 @@ mod tests {
         assert_eq!((units[0].active.as_str(), units[0].needs_reload), ("active", true));
         assert_eq!((&units[1], &units[3]), (&UnitState::default(), &UnitState::default()));
         assert_eq!(units[2].load, "not-found");
+        assert_eq!(units.map(|u| u.unmet), [false, false, true, false]);
         let bob = known.users["bob"].as_ref().unwrap();
         assert_eq!(bob.groups, ["bob", "staff"].map(str::to_owned).into());
         assert_eq!(known.groups["staff"], Some(["alice", "bob"].map(str::to_owned).into()));

@@ -119,6 +119,8 @@ pub struct UnitState {
     /// `enabled`, `disabled`, `static`, …
     pub enabled: String,
     pub needs_reload: bool,
+    /// It does not run, and starting it would not change that: a condition of it (`ConditionVirtualization=`) does not hold here.
+    pub unmet: bool,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -71,15 +71,29 @@ o_offers() {
 # UNIT…: one after the other where one of them is no name for a unit, which makes systemctl forget the others.
 o_units() {
   o_s units
-  o_x=Id,LoadState,ActiveState,UnitFileState,NeedDaemonReload
+  o_x=Id,LoadState,ActiveState,UnitFileState,NeedDaemonReload,ConditionResult
   if o_d=$(systemctl show -p "$o_x" -- "$@" 2>/dev/null); then
     printf '%s\n' "$o_d"
+    case $o_d in *ConditionResult=no*) o_unmet "$@";; esac
     return 0
   fi
   for o_c; do
     printf 'Unit=\n'
     systemctl show -p "$o_x" -- "$o_c" 2>/dev/null
     printf '\n'
+  done
+  o_unmet "$@"
+}
+
+# UNIT…: which of them systemd was asked to start and would not, nor would it now: a condition of theirs does not hold here.
+o_unmet() {
+  o_s unmet
+  for o_c; do
+    case $(systemctl show -p ActiveState,ConditionResult,ConditionTimestampMonotonic -- "$o_c" 2>/dev/null) in
+      *Monotonic=0*) ;;
+      *ActiveState=inactive*ConditionResult=no*)
+        systemd-analyze condition --unit="$o_c" >/dev/null 2>&1 || printf '%s\n' "$o_c";;
+    esac
   done
 }
 

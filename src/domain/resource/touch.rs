@@ -35,8 +35,10 @@ impl Touch {
             // Who is a member of what is known of both.
             | (Self::Group(_), Self::User(_) | Self::Group(_)) => true,
             (Self::Tree(top), Self::Path(path) | Self::Tree(path)) => beneath(path, top),
-            (Self::Path(path), Self::Unit(_)) => UNIT_FOLDERS.iter().any(|folder| beneath(path, folder)),
-            (Self::Tree(top), Self::Unit(_)) => UNIT_FOLDERS.iter().any(|folder| beneath(top, folder) || beneath(folder, top)),
+            (Self::Path(path), Self::Unit(unit)) => UNIT_FOLDERS.iter().any(|folder| beneath(path, folder)) && is_about(path, unit),
+            (Self::Tree(top), Self::Unit(unit)) => {
+                UNIT_FOLDERS.iter().any(|folder| (beneath(top, folder) && is_about(top, unit)) || beneath(folder, top))
+            }
             // The accounts' files, where somebody edits them as files.
             (Self::Path(path), Self::User(_) | Self::Group(_)) => ACCOUNTS.contains(&path.as_str()),
             _ => false,
@@ -46,6 +48,17 @@ impl Touch {
 
 /// Files that say who there is.
 const ACCOUNTS: [&str; 3] = ["/etc/passwd", "/etc/group", "/etc/shadow"];
+
+/// Whether a path among the units may be about this one: a unit's own file, or a drop-in, is about no other.
+fn is_about(path: &str, unit: &str) -> bool {
+    const ENDINGS: [&str; 8] = ["service", "socket", "timer", "target", "path", "mount", "swap", "slice"];
+    let names = path.rsplit('/').take(2).map(|name| name.strip_suffix(".d").unwrap_or(name));
+    let named = |name: &&str| name.rsplit_once('.').is_some_and(|(_, ending)| ENDINGS.contains(&ending));
+    names.into_iter().find(named).is_none_or(|name| {
+        // Of a template, any instance.
+        name == unit || name.split_once("@.").is_some_and(|(stem, _)| unit.starts_with(&format!("{stem}@")))
+    })
+}
 
 /// Whether a path is this folder or lies in it.
 fn beneath(path: &str, folder: &str) -> bool {
@@ -75,6 +88,11 @@ mod tests {
             (Touch::Tree("/".into()), path("/x"), true),
             (Touch::Tree("/srv".into()), Fact::Mount("/srv".into()), true),
             (Touch::Path("/etc/systemd/system/x.service".into()), unit("x.service"), true),
+            (Touch::Path("/etc/systemd/system/x.service".into()), unit("y.service"), false),
+            (Touch::Path("/etc/systemd/system/x.service.d/a.conf".into()), unit("x.service"), true),
+            (Touch::Path("/etc/systemd/system/x.service.d/a.conf".into()), unit("y.service"), false),
+            (Touch::Path("/etc/systemd/system/x@.service".into()), unit("x@1.service"), true),
+            (Touch::Path("/etc/systemd/system.conf".into()), unit("y.service"), true),
             (Touch::Path("/etc/nginx/nginx.conf".into()), unit("nginx.service"), false),
             (Touch::Tree("/etc".into()), unit("x.service"), true),
             (Touch::Unit("a.service".into()), unit("b.service"), false),

@@ -7,7 +7,39 @@ macro_rules! files {
 }
 
 /// Path and content of each file. A test holds this list to the folder.
-const FILES: &[(&str, &[u8])] = files![];
+const FILES: &[(&str, &[u8])] = files![
+    "base/defaults.yml",
+    "base/main.rhai",
+    "base/templates/auto-upgrades",
+    "base/templates/sudoers",
+    "base/templates/timesyncd.conf",
+    "base/test.rhai",
+    "base/test.yml",
+    "firewall/defaults.yml",
+    "firewall/main.rhai",
+    "firewall/templates/nftables.conf",
+    "firewall/test.rhai",
+    "firewall/test.yml",
+    "nginx/defaults.yml",
+    "nginx/main.rhai",
+    "nginx/templates/site.conf",
+    "nginx/test.rhai",
+    "nginx/test.yml",
+    "node_exporter/defaults.yml",
+    "node_exporter/main.rhai",
+    "node_exporter/test.rhai",
+    "node_exporter/test.yml",
+    "postgresql/defaults.yml",
+    "postgresql/main.rhai",
+    "postgresql/templates/opsrun.conf",
+    "postgresql/test.rhai",
+    "postgresql/test.yml",
+    "redis/defaults.yml",
+    "redis/main.rhai",
+    "redis/templates/redis.conf",
+    "redis/test.rhai",
+    "redis/test.yml",
+];
 
 /// The content of a file, by its path beneath `stdlib/roles/`.
 pub fn file(path: &str) -> Option<&'static [u8]> {

@@ -82,6 +82,11 @@ impl Role {
         self.home.path(&self.name, "").trim_end_matches('/').to_owned()
     }
 
+    /// Whether its defaults.yml names this variable.
+    pub fn has_variable(&self, name: &str) -> bool {
+        self.defaults.iter().any(|e| e.key == name)
+    }
+
     /// Whether it comes with opsrun.
     pub fn is_embedded(&self) -> bool {
         self.home == Home::Embedded

@@ -93,6 +93,31 @@ fn variables_come_in_layers() {
 }
 
 #[test]
+fn two_roles_may_call_different_things_the_same() {
+    let lab = Lab::new(&[
+        ("base/main.rhai", ""),
+        ("base/defaults.yml", "users: {}\n"),
+        ("db/main.rhai", ""),
+        ("db/defaults.yml", "users: {}\nport: 1\n"),
+    ]);
+    let (base, db) = (lab.role("base"), lab.role("db"));
+    let deployment = map(json!({ "users": { "all": 1 }, "db": { "users": { "app": 1 }, "port": 2 } }));
+    let group = map(json!({ "port": 3 }));
+    let settings = [Setting::parse("base.users={root: 1}").unwrap()];
+    assert_eq!(base.vars(&[&deployment, &group], &settings, &[]).unwrap()["users"], json!({ "root": 1 }));
+    let vars = db.vars(&[&deployment, &group], &settings, &[]).unwrap();
+    assert_eq!(Value::Object(vars), json!({ "users": { "app": 1 }, "port": 3 }));
+    let typo = db.vars(&[&map(json!({ "db": { "prot": 1 } }))], &[], &[]).unwrap_err();
+    assert_eq!(lab.told(&typo), "role db has no variable `prot`\nhint: Did you mean \"port\"?");
+    let told = |word: &str| {
+        let roles = [Arc::new(lab.role("base")), Arc::new(lab.role("db"))];
+        lab.told(&check_settings(&roles, &[Setting::parse(word).unwrap()]).unwrap_err())
+    };
+    assert_eq!(told("base.port=1"), "--set: role base has no variable `port`\nhint: There is: users.");
+    assert_eq!(told("bse.users=1"), "--set: role bse is none of those that are asked for\nhint: Did you mean \"base\"?");
+}
+
+#[test]
 fn what_must_be_given_is_asked_for() {
     let lab = Lab::new(&[
         ("web/main.rhai", ""),

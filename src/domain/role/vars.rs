@@ -8,9 +8,13 @@ use crate::domain::yaml_edit;
 use serde_json::{Map, Value};
 use std::sync::Arc;
 
-/// `--set key=value`, before it is known of what type it is.
+const NAMES: &str = "A role's variables are those of its defaults.yml.";
+
+/// `--set key=value` or `--set role.key=value`, before it is known of what type it is.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Setting {
+    /// For this role alone.
+    pub role: Option<String>,
     pub key: String,
     pub text: String,
 }
@@ -20,10 +24,16 @@ impl Setting {
         let (key, text) = word
             .split_once('=')
             .ok_or_else(|| Error::usage(format!("\"{word}\" is no setting")).hint("Settings look like --set port=8080."))?;
+        let (role, key) = key.split_once('.').map_or((None, key), |(role, key)| (Some(role.to_owned()), key));
+        role.as_deref().map_or(Ok(()), super::check_name)?;
         if !is_name(key) {
             return Err(Error::usage(format!("\"{key}\" cannot be the name of a variable")));
         }
-        Ok(Self { key: key.to_owned(), text: text.to_owned() })
+        Ok(Self { role, key: key.to_owned(), text: text.to_owned() })
+    }
+
+    fn is_for(&self, role: &Role) -> bool {
+        self.role.as_ref().is_none_or(|name| *name == role.name)
     }
 
     /// The value, as YAML reads it; text stays text where the role's default is text: `--set version=1.10`.
@@ -42,29 +52,40 @@ pub(super) fn is_name(key: &str) -> bool {
 
 impl Role {
     /// The variables: the role's defaults, replaced by each layer in turn, and last by the settings of the command line.
+    /// What stands in a layer under the role's name is for this role alone, and goes before the rest of the layer.
     /// `given` are those that the caller adds itself. A variable that must be given and is not is an error.
     pub fn vars(&self, layers: &[&Map<String, Value>], settings: &[Setting], given: &[&str]) -> Result<Map<String, Value>> {
-        let mut vars: Map<String, Value> = self.defaults.iter().map(|e| (e.key.clone(), e.value.to_json())).collect();
+        let mut vars = Map::new();
         for layer in layers {
-            vars.extend(layer.iter().map(|(k, v)| (k.clone(), v.clone())));
+            let own = self.own(layer);
+            if let Some(unknown) = own.and_then(|own| own.keys().find(|key| self.default(key).is_none())) {
+                return Err(self.no_variable(unknown));
+            }
+            let shared = layer.iter().filter(|(key, _)| own.is_none() || **key != self.name);
+            vars.extend(shared.chain(own.into_iter().flatten()).map(|(k, v)| (k.clone(), v.clone())));
         }
-        for setting in settings {
+        for setting in settings.iter().filter(|s| s.is_for(self)) {
             let default = self.default(&setting.key).map(|e| &e.value.data);
             vars.insert(setting.key.clone(), setting.value(default)?);
         }
-        for entry in &self.defaults {
-            let is_given = || {
-                given.contains(&entry.key.as_str())
-                    || layers.iter().any(|l| l.contains_key(&entry.key))
-                    || settings.iter().any(|s| s.key == entry.key)
+        for entry in self.defaults.iter().filter(|e| !vars.contains_key(&e.key)).collect::<Vec<_>>() {
+            match &entry.value.data {
+                Data::Required(what) if !given.contains(&entry.key.as_str()) => return Err(missing(&self.name, entry, what)),
+                _ => vars.insert(entry.key.clone(), entry.value.to_json()),
             };
-            if let Data::Required(what) = &entry.value.data
-                && !is_given()
-            {
-                return Err(missing(&self.name, entry, what));
-            }
         }
         Ok(vars)
+    }
+
+    /// What a layer has for this role alone: a map under its name, unless that is the name of one of its variables.
+    fn own<'a>(&self, layer: &'a Map<String, Value>) -> Option<&'a Map<String, Value>> {
+        if self.default(&self.name).is_some() { None } else { layer.get(&self.name)?.as_object() }
+    }
+
+    fn no_variable(&self, name: &str) -> Error {
+        let error = Error::config(format!("role {} has no variable `{name}`", self.name));
+        let hint = did_you_mean(name, self.defaults.iter().map(|e| e.key.as_str()));
+        error.hint(hint.unwrap_or_else(|| NAMES.to_owned()))
     }
 
     fn default(&self, key: &str) -> Option<&Entry> {
@@ -82,11 +103,29 @@ fn missing(role: &str, entry: &Entry, what: &str) -> Error {
 
 /// Refuses settings that none of the roles knows.
 pub fn check_settings(roles: &[Arc<Role>], settings: &[Setting]) -> Result<()> {
-    check_names(roles, settings.iter().map(|s| s.key.as_str())).map_err(|mut error| {
+    let of_set = |mut error: Error| {
         let details = error.details_mut();
         details.message = format!("--set: {}", details.message);
-        error
-    })
+        error.exit_with(2)
+    };
+    for setting in settings {
+        let Some(name) = &setting.role else {
+            check_names(roles, [setting.key.as_str()]).map_err(of_set)?;
+            continue;
+        };
+        let Some(role) = roles.iter().find(|r| r.name == *name) else {
+            let error = Error::usage(format!("role {name} is none of those that are asked for"));
+            let names = roles.iter().map(|r| r.name.as_str());
+            let hint = did_you_mean(name, names.clone());
+            return Err(of_set(
+                error.hint(hint.unwrap_or_else(|| format!("They are: {}.", names.collect::<Vec<_>>().join(", ")))),
+            ));
+        };
+        if role.default(&setting.key).is_none() {
+            return Err(of_set(role.no_variable(&setting.key)));
+        }
+    }
+    Ok(())
 }
 
 /// Refuses variables that none of the roles knows.
@@ -98,9 +137,5 @@ pub fn check_names<'a>(roles: &[Arc<Role>], names: impl IntoIterator<Item = &'a 
         [only] => format!("role {only} has no variable `{name}`"),
         many => format!("none of the roles {} has a variable `{name}`", many.join(", ")),
     };
-    let error = Error::usage(message);
-    Err(match did_you_mean(name, known) {
-        Some(hint) => error.hint(hint),
-        None => error.hint("A role's variables are those of its defaults.yml."),
-    })
+    Err(Error::usage(message).hint(did_you_mean(name, known).unwrap_or_else(|| NAMES.to_owned())))
 }

@@ -16,6 +16,7 @@ fn run(context: &NativeCallContext, nodes: &NodeSet, line: &Dynamic, options: Ma
     let condition = |options: &mut Options, key| options.value(key).map(|v| command_line(&v)).transpose();
     let command = Command {
         line: command_line(line)?,
+        name: options.string("name")?,
         creates: options.string("creates")?.map(|p| checked_path(&p)).transpose()?,
         removes: options.string("removes")?.map(|p| checked_path(&p)).transpose()?,
         unless: condition(&mut options, "unless")?,
@@ -42,7 +43,7 @@ pub mod module {
     /// only looks belongs into `sh`, which shows its output and returns it.
     /// Options: `creates` (a path: not when it is there), `removes` (a path: not when it is not there), `unless` (a command that
     /// only looks: not when it succeeds), `only_if` (not when it fails), `cwd`, `user`, `env` (#{}), `stdin` (text or a secret),
-    /// `timeout` ("30s"), and those of every resource (see `file`).
+    /// `timeout` ("30s"), `name` (what reports call it; else the command's first line), and those of every resource (see `file`).
     ///
     /// # Example
     /// ```rhai

@@ -2,13 +2,14 @@
 
 use crate::base::error::{Error, Result};
 use crate::domain::fleet::Wait;
-use crate::domain::node::NodeSet;
+use crate::domain::node::{Node, NodeSet};
+use crate::domain::resource::Resource;
 use crate::domain::resource::kinds::{self, What, checked_path, checked_url};
-use crate::script::api::resources::same;
-use crate::script::wanting::Common;
+use crate::script::wanting::{Common, want};
 use crate::script::{Host, Options, ScriptResult};
 use rhai::Map;
 use rhai::plugin::{NativeCallContext, export_module};
+use std::sync::Arc;
 
 fn wait_options(options: &mut Options) -> Result<Wait> {
     let default = Wait::default();
@@ -27,9 +28,11 @@ pub fn port_number(port: i64) -> Result<u16> {
 }
 
 /// In a role, waiting has its turn among what else is wanted of the nodes.
-fn queued(context: &NativeCallContext, nodes: &NodeSet, what: What, wait: Wait) -> ScriptResult<()> {
-    let wait = kinds::Wait { what, timeout: wait.timeout, interval: wait.interval };
-    same(context, nodes, &Common::default(), wait)?;
+fn queued(context: &NativeCallContext, nodes: &NodeSet, wait: Wait, what: impl Fn(&Node) -> What) -> ScriptResult<()> {
+    let of = |node: &Arc<Node>| -> Arc<dyn Resource> {
+        Arc::new(kinds::Wait { what: what(node), timeout: wait.timeout, interval: wait.interval })
+    };
+    want(context, nodes, &Common::default(), |node| Ok(vec![of(node)]))?;
     Ok(())
 }
 
@@ -41,8 +44,12 @@ fn port(context: &NativeCallContext, nodes: &NodeSet, port: i64, options: Map) -
     let address = options.string("host")?;
     options.finish()?;
     if host.ledger().is_some() {
-        let what = address.map_or(What::Port(port), |address| What::PortOf(address, port));
-        return queued(context, nodes, what, wait);
+        // Local nodes share this machine's ports: only one at the node's own address is its own.
+        return queued(context, nodes, wait, |node| match &address {
+            Some(address) => What::PortOf(address.clone(), port),
+            None if node.provider == "local" => What::PortOf(node.endpoint.host.clone(), port),
+            None => What::Port(port),
+        });
     }
     Ok(host.block_on(host.fleet().wait_port(nodes, port, address.as_deref(), wait))?)
 }
@@ -53,7 +60,8 @@ fn path(context: &NativeCallContext, nodes: &NodeSet, path: &str, options: Map) 
     let wait = wait_options(&mut options)?;
     options.finish()?;
     if host.ledger().is_some() {
-        return queued(context, nodes, What::Path(checked_path(path)?), wait);
+        let path = checked_path(path)?;
+        return queued(context, nodes, wait, |_| What::Path(path.clone()));
     }
     Ok(host.block_on_to_the_end(host.fleet().wait_file(nodes, path, wait))?)
 }
@@ -64,7 +72,7 @@ fn until(context: &NativeCallContext, nodes: &NodeSet, command: &str, options: M
     let wait = wait_options(&mut options)?;
     options.finish()?;
     if host.ledger().is_some() {
-        return queued(context, nodes, What::Command(command.to_owned()), wait);
+        return queued(context, nodes, wait, |_| What::Command(command.to_owned()));
     }
     Ok(host.block_on_to_the_end(host.fleet().wait_until(nodes, command, wait))?)
 }
@@ -78,7 +86,7 @@ fn url(context: &NativeCallContext, nodes: &NodeSet, url: &str, options: Map) ->
     checked_url(url)?;
     let bad = |status: i64| Error::usage(format!("option \"status\" of wait_url cannot be {status}"));
     let status = status.map(|s| u16::try_from(s).ok().filter(|s| (100..1000).contains(s)).ok_or_else(|| bad(s))).transpose()?;
-    queued(context, nodes, What::Url { url: url.to_owned(), status, contains }, wait)
+    queued(context, nodes, wait, |_| What::Url { url: url.to_owned(), status, contains: contains.clone() })
 }
 
 #[allow(clippy::needless_pass_by_value, reason = "Rhai's calling convention")]

@@ -100,21 +100,36 @@ impl Deploy {
     }
 
     /// The nodes of each group with the variables that a role has there.
-    pub(super) fn vars_of(&self, role: &str) -> Vec<(NodeSet, Map)> {
+    pub(super) fn vars_of(&self, host: &Host, role: &str) -> Result<Vec<(NodeSet, Map)>> {
         let of = |assignment: &Assignment| {
             let nodes: NodeSet = self.nodes.iter().filter(|n| n.group == assignment.group).cloned().collect();
-            let (_, vars) = assignment.roles.iter().find(|(r, _)| r.name == role)?;
-            let mut vars = vars_map(vars);
-            vars.extend(self.given.clone());
-            Some((nodes, vars))
+            let (role, vars) = assignment.roles.iter().find(|(r, _)| r.name == role)?;
+            Some(self.vars(host, role, vars).map(|vars| (nodes, vars)))
         };
         self.assignments.iter().filter_map(of).collect()
+    }
+
+    /// Variables as a role's script sees them, with their secrets.
+    fn vars(&self, host: &Host, role: &Role, vars: &serde_json::Map<String, serde_json::Value>) -> Result<Map> {
+        let mut vars = vars_map(vars);
+        vars.extend(self.given.clone());
+        for (name, value) in vars.iter_mut().filter(|(name, _)| role.has_variable(name)) {
+            host.fill_in_secrets(value).map_err(|e| e.context(format!("finding the variable {name} of role {}", role.name)))?;
+        }
+        Ok(vars)
+    }
+
+    /// Finds all secrets, while nothing has been touched.
+    fn ask_early(&self, host: &Host) -> Result<()> {
+        let mut all = self.assignments.iter().flat_map(|a| &a.roles);
+        all.try_for_each(|(role, vars)| self.vars(host, role, vars).map(|_| ()))
     }
 
     /// Does it with an engine of its own, to the end of everything that the roles put off. What went wrong is in the outcome;
     /// an error here means that nothing was begun.
     pub fn run(&self, host: &Arc<Host>, how: How, watch: &Arc<dyn Watch>) -> Result<Rollout> {
         let (engine, programs) = compile(host, &self.roles)?;
+        self.ask_early(host)?;
         let rollout = self.run_with(&engine, &programs, host, how, watch);
         match host.finish(&engine) {
             Ok(()) => Ok(rollout),
@@ -126,6 +141,7 @@ impl Deploy {
     pub fn run_within(&self, engine: &Engine, host: &Host, how: How, watch: &Arc<dyn Watch>) -> Result<Rollout> {
         let compiled = self.roles.iter().map(|role| Program::compile(engine, host, role.clone()));
         let programs = compiled.collect::<Result<Vec<_>>>()?;
+        self.ask_early(host)?;
         Ok(self.run_with(engine, &programs, host, how, watch))
     }
 
@@ -201,8 +217,13 @@ impl Worker<'_> {
                 if left.is_empty() {
                     return;
                 }
-                let mut vars = vars_map(vars);
-                vars.extend(self.deploy.given.clone());
+                let vars = match self.deploy.vars(self.host, role, vars) {
+                    Ok(vars) => vars,
+                    Err(error) => {
+                        done.broken = Some(error);
+                        return;
+                    }
+                };
                 let applied = if *health {
                     program.healthy(self.engine, self.host, &left, vars, self.watch)
                 } else {

@@ -39,7 +39,7 @@ impl RoleTest {
     pub fn run(&self, deploy: &Deploy) -> Result<()> {
         let explain = |e: Box<EvalAltResult>| diagnostics::explain(&self.engine, &self.host, &e, &self.name);
         let mut outcome = Ok(());
-        for args in deploy.vars_of(&self.role) {
+        for args in deploy.vars_of(&self.host, &self.role)? {
             let options = CallFnOptions::new();
             let call = || self.engine.call_fn_with_options::<Dynamic>(options, &mut Scope::new(), &self.ast, "test", args);
             outcome = outcome.and(guarded(call)?.map(|_| ()).map_err(explain));

@@ -80,13 +80,8 @@ impl User {
         }
         words.push(if self.create_home.unwrap_or(!self.system) { "--create-home" } else { "--no-create-home" }.to_owned());
         words.extend(["--".to_owned(), self.name.clone()]);
-        let mut change = self.change(vec!["created".to_owned()], format!("{} </dev/null\n", join(words)));
         let home = self.home.clone().unwrap_or_else(|| format!("/home/{}", self.name));
-        change.touches.push(Touch::Tree(home.clone()));
         let primary = self.group.clone().unwrap_or_else(|| self.name.clone());
-        if self.group.is_none() {
-            change.leaves.groups.insert(self.name.clone(), Some(BTreeSet::new()));
-        }
         // That it is there is certain; its numbers are not asked for by what comes after.
         let is = UserState {
             uid: self.uid.unwrap_or_default(),
@@ -94,16 +89,22 @@ impl User {
             comment: self.comment.clone().unwrap_or_default(),
             home,
             shell: self.shell.clone().unwrap_or_default(),
-            groups: self.groups.iter().cloned().chain([primary]).collect(),
+            groups: self.groups.iter().cloned().chain([primary.clone()]).collect(),
         };
-        change.leaves.users.insert(self.name.clone(), Some(is));
+        let mut change = self.change(vec!["created".to_owned()], &words, is, &primary);
+        if self.group.is_none() {
+            change.leaves.groups.insert(self.name.clone(), Some(BTreeSet::new()));
+        }
         Ok(change)
     }
 
-    fn change(&self, what: Vec<String>, script: String) -> Change {
-        let mut touches = vec![Touch::User(self.name.clone()), Touch::Group(self.name.clone())];
-        touches.extend(self.home.clone().map(Touch::Tree));
-        Change { what, script, touches, ..Change::default() }
+    /// All that anybody may ask about the user is known afterwards: nothing has to be read again.
+    fn change(&self, what: Vec<String>, words: &[String], after: UserState, primary: &str) -> Change {
+        let (script, touches) = (format!("{} </dev/null\n", join(words)), vec![Touch::Tree(after.home.clone())]);
+        let mut change = Change { what, script, touches, ..Change::default() };
+        change.leaves.users.insert(self.name.clone(), Some(after));
+        change.leaves.outputs.insert(self.primary(), (0, format!("{primary}\n").into_bytes()));
+        change
     }
 
     fn altered(&self, is: &UserState, known: &Known) -> Option<Change> {
@@ -145,7 +146,17 @@ impl User {
             return None;
         }
         words.extend(["--".to_owned(), self.name.clone()]);
-        Some(self.change(what, format!("{} </dev/null\n", join(words))))
+        let new_primary = self.group.clone().unwrap_or(primary);
+        let kept = is.groups.iter().filter(|g| !extra.iter().any(|e| **e == *g)).cloned();
+        let after = UserState {
+            uid: self.uid.unwrap_or(is.uid),
+            gid: is.gid,
+            comment: self.comment.clone().unwrap_or_else(|| is.comment.clone()),
+            home: self.home.clone().unwrap_or_else(|| is.home.clone()),
+            shell: self.shell.clone().unwrap_or_else(|| is.shell.clone()),
+            groups: kept.chain(self.groups.iter().cloned()).chain([new_primary.clone()]).collect(),
+        };
+        Some(self.change(what, &words, after, &new_primary))
     }
 }
 
@@ -233,11 +244,15 @@ impl Group {
     }
 
     fn change(&self, what: &str, script: String) -> Change {
-        let touches = vec![Touch::Group(self.name.clone())];
-        let mut change = Change { what: vec![what.to_owned()], script, touches, ..Change::default() };
-        let left = (!self.absent).then(BTreeSet::new);
-        if what == "created" || self.absent {
-            change.leaves.groups.insert(self.name.clone(), left);
+        let mut change = Change { what: vec![what.to_owned()], script, ..Change::default() };
+        if what == "created" {
+            // A new group changes nothing about anybody.
+            change.leaves.groups.insert(self.name.clone(), Some(BTreeSet::new()));
+        } else {
+            change.touches.push(Touch::Group(self.name.clone()));
+        }
+        if self.absent {
+            change.leaves.groups.insert(self.name.clone(), None);
         }
         change
     }
@@ -245,7 +260,7 @@ impl Group {
 
 impl Resource for Group {
     fn kind(&self) -> &'static str {
-        "group"
+        "user_group"
     }
 
     fn name(&self) -> String {

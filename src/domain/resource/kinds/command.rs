@@ -9,6 +9,8 @@ use std::time::Duration;
 #[derive(Clone, Default)]
 pub struct Command {
     pub line: String,
+    /// What reports call it; else its first line.
+    pub name: Option<String>,
     /// Not when this is there.
     pub creates: Option<String>,
     /// Not when this is not there.
@@ -66,7 +68,12 @@ impl Resource for Command {
     }
 
     fn name(&self) -> String {
-        crate::base::secret::mask(&self.line).into_owned()
+        let name = match &self.name {
+            Some(name) => name,
+            None => self.line.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default(),
+        };
+        let more = if self.name.is_none() && self.line.trim().lines().count() > 1 { "…" } else { "" };
+        format!("{}{more}", crate::base::secret::mask(name))
     }
 
     fn needs(&self) -> Vec<Fact> {

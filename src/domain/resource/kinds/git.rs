@@ -29,6 +29,10 @@ impl Git {
         if odd(&self.repository) {
             return Err(Error::usage(format!("\"{}\" is no git repository", self.repository.escape_debug())));
         }
+        if !self.repository.starts_with('/') && !self.repository.contains(':') {
+            return Err(Error::usage(format!("\"{}\" is neither an address nor a full path", self.repository))
+                .hint("A repository looks like https://host/path.git, git@host:path.git or /srv/git/path.git."));
+        }
         let login =
             self.repository.split_once("://").and_then(|(_, rest)| rest.split('/').next()).and_then(|h| h.rsplit_once('@'));
         if login.is_some_and(|(login, _)| login.contains(':')) {

@@ -20,6 +20,8 @@ mod paths;
 mod replace;
 mod service;
 mod sysctl;
+#[cfg(test)]
+mod tests;
 mod timer;
 mod unit;
 mod unpack;

@@ -60,7 +60,8 @@ impl Service {
     fn running(&self, is: &UnitState) -> Option<(&'static str, &'static str)> {
         let up = matches!(is.active.as_str(), "active" | "reloading" | "refreshing");
         match self.run? {
-            Run::Started if up => None,
+            // Where its conditions do not hold, it is as up as it can be.
+            Run::Started if up || is.unmet => None,
             Run::Stopped if matches!(is.active.as_str(), "inactive" | "failed") => None,
             Run::Stopped => Some(("stopped", "stop")),
             Run::Restarted => Some(("restarted", "restart")),

@@ -56,7 +56,12 @@ async fn build(root: &Path, cx: &Cx) -> Result<()> {
     let progress = cx.events.progress("building the Debian base system (once, about a minute)", 0, Unit::Items);
     let path = root.display().to_string();
     let include = format!("--include={PACKAGES}");
-    confined(&["debootstrap", "--variant=minbase", &include, RELEASE, &path, MIRROR], &progress, cx).await?;
+    std::fs::create_dir(root).at("make", root)?;
+    // debootstrap cannot work in a folder with a space in its name: it sees another one.
+    let renamed = "mount --bind -- \"$1\" /mnt && shift && exec \"$@\"";
+    let debootstrap = tool::find("debootstrap")?.display().to_string();
+    let words = ["sh", "-c", renamed, "sh", &path, &debootstrap, "--variant=minbase", &include, RELEASE, "/mnt", MIRROR];
+    confined(&words, &progress, cx).await?;
     let write = |file: &str, text: &str| {
         let path = root.join(file);
         std::fs::write(&path, text).at("write", &path)
