@@ -68,7 +68,9 @@ fn signals_reach_the_whole_group_and_are_told_when_they_kill() {
         expect(&mut trapped, "caught\n").await;
         trapped.signal(Sig::KILL).await.unwrap();
         assert_eq!(end(&mut trapped).await, "KILL");
-        let mut child = start("trap 'exit 9' TERM; sleep 4601 & echo ready; wait; wait").await;
+        // The child says itself that it is there: a signal that finds it between fork and exec, with the trap of its
+        // parent still set, is lost, as in every shell.
+        let mut child = start("trap 'exit 9' TERM; (trap - TERM; echo ready; exec sleep 4601) & wait; wait").await;
         child.signal(Sig::TERM).await.unwrap();
         assert_eq!(end(&mut child).await, "9");
         let mut other = start("echo ready; kill -WINCH $$; kill -SYS $$").await;
