@@ -2,6 +2,7 @@
 
 pub mod cancel;
 pub mod capture;
+pub mod checksum;
 pub mod command;
 pub mod endpoint;
 pub mod error;

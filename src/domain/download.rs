@@ -1,6 +1,7 @@
 //! Files from elsewhere, fetched once, checked, and kept in this user's cache.
 
 use super::http;
+use crate::base::checksum::{hex, sha256};
 use crate::base::error::{Error, IoResultExt, Kind, Result};
 use crate::base::event::{Cx, Unit};
 use nix::errno::Errno;
@@ -96,7 +97,7 @@ pub async fn download(cache: &Path, root: &Path, source: &str, expected: &Expect
     let name = file_name(&url, expected.name.as_deref())?;
     let key = match checksums.first() {
         Some(sum) => format!("{}-{}", sum.algorithm.name(), &sum.hex[..40]),
-        None => format!("url-{}", &hex(&sha2::Sha256::digest(source.as_bytes()))[..40]),
+        None => format!("url-{}", &sha256(source)[..40]),
     };
     let dir = cache.join("downloads").join(key);
     std::fs::create_dir_all(&dir).at("create", &dir)?;
@@ -264,9 +265,9 @@ impl Digests {
 
     /// The sha256; or what differs, as a phrase.
     fn finish(self, checksums: &[Checksum]) -> Result<String, String> {
-        let sha256 = hex(&self.sha256.finalize());
-        let sha512 = self.sha512.map(|d| hex(&d.finalize()));
-        let sha1 = self.sha1.map(|d| hex(&d.finalize()));
+        let sha256 = hex(self.sha256.finalize());
+        let sha512 = self.sha512.map(|d| hex(d.finalize()));
+        let sha1 = self.sha1.map(|d| hex(d.finalize()));
         for wanted in checksums {
             let found = match wanted.algorithm {
                 Algorithm::Sha256 => Some(&sha256),
@@ -305,28 +306,6 @@ fn mismatch(source: &str, how: &str) -> Error {
     Error::new(Kind::Transfer, format!("{source} is not the file it should be: {how}")).hint(
         "Nothing was kept. Was the checksum taken of another version, or is something between here and there changing files?",
     )
-}
-
-/// The sha256 of a file, as sha256sum prints it.
-pub fn sha256(path: &Path) -> Result<String> {
-    let mut file = File::open(path).at("read", path)?;
-    let mut digest = sha2::Sha256::new();
-    let mut buffer = vec![0; 1 << 20];
-    loop {
-        let n = file.read(&mut buffer).at("read", path)?;
-        if n == 0 {
-            return Ok(hex(&digest.finalize()));
-        }
-        digest.update(&buffer[..n]);
-    }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    bytes.iter().fold(String::new(), |mut out, b| {
-        let _ = write!(out, "{b:02x}");
-        out
-    })
 }
 
 #[cfg(test)]
@@ -427,6 +406,5 @@ mod tests {
         assert!(get("x.tar".into(), sha("abc")).await.unwrap_err().message().contains("64 hexadecimal digits"));
         let named = Expected { name: Some("../x".into()), ..Expected::default() };
         assert!(get("http://127.0.0.1:1/x".into(), named).await.unwrap_err().message().contains("cannot be a file's name"));
-        assert_eq!(sha256(&file).unwrap(), HELLO);
     }
 }

@@ -2,13 +2,13 @@
 
 use super::deployment::Deployment;
 use super::role::Role;
+use crate::base::checksum::sha256;
 use crate::base::error::{Error, IoResultExt, Result};
 use crate::base::event::{Event, Events, Level, Listener, Stream};
 use crate::base::secret;
 use crate::transport::state::atomic;
 use jiff::Timestamp;
 use serde::Serialize;
-use sha2::{Digest, Sha256};
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -77,7 +77,7 @@ impl RunFolder {
             schema: 1,
             opsrun: env!("CARGO_PKG_VERSION"),
             script,
-            script_sha256: Sha256::digest(text).iter().map(|b| format!("{b:02x}")).collect(),
+            script_sha256: sha256(text),
             roles,
             args: args.iter().map(|a| secret::mask(a).into_owned()).collect(),
             deployment: deployment.name().to_owned(),

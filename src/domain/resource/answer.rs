@@ -311,6 +311,7 @@ mod tests {
     use super::super::Fact;
     use super::super::program::Program;
     use super::*;
+    use crate::base::checksum::sha256;
     use std::io::Write;
     use std::os::unix::fs::{PermissionsExt, symlink};
     use std::process::{Command, Stdio};
@@ -328,11 +329,6 @@ mod tests {
         let answer = Answer::new(&out.stdout, &program.nonce);
         assert!(answer.is_whole(), "{out:?}");
         answer.known(&reading).unwrap()
-    }
-
-    fn sha256(content: &[u8]) -> String {
-        use sha2::Digest;
-        sha2::Sha256::digest(content).iter().map(|b| format!("{b:02x}")).collect()
     }
 
     #[test]
@@ -359,7 +355,7 @@ mod tests {
             for name in &names[..names.len() - 1] {
                 let state = known[&at(name)].as_ref().unwrap_or_else(|| panic!("{name}"));
                 assert_eq!((state.kind, state.size), (PathKind::File, name.len() as u64), "{name}");
-                assert_eq!(state.sha256, Some(sha256(name.as_bytes())), "{name}");
+                assert_eq!(state.sha256, Some(sha256(name)), "{name}");
             }
             let state = |name: &str| known[&at(name)].clone();
             assert_eq!(state("plain").unwrap().mode, 0o4640);

@@ -1,7 +1,8 @@
 //! `file::…`: files of this machine.
 
+use crate::base::checksum::sha256_of_file;
 use crate::base::error::Error;
-use crate::domain::{download, files};
+use crate::domain::files;
 use crate::script::options::{shown, text};
 use crate::script::{Host, Options, Placed, ScriptResult};
 use rhai::plugin::{Dynamic, NativeCallContext, export_module};
@@ -195,7 +196,7 @@ pub mod module {
     /// ```
     #[rhai_fn(return_raw)]
     pub fn sha256(context: NativeCallContext, path: &str) -> ScriptResult<String> {
-        download::sha256(&Host::of(&context).path(path)).here(&context)
+        sha256_of_file(&Host::of(&context).path(path)).here(&context)
     }
 
     /// The size of a file in bytes.

@@ -3,7 +3,8 @@
 use super::super::{Change, Fact, Known, PathKind, PathState, Resource, Touch, Verdict};
 use super::access::Access;
 use super::paths::parent;
-use super::replace::{Replace, sha256};
+use super::replace::Replace;
+use crate::base::checksum::sha256;
 use crate::base::error::Result;
 use crate::base::shell::quote;
 use std::sync::Arc;

@@ -3,9 +3,8 @@
 use super::super::{Change, Diff, Known, PathKind, PathState, Touch};
 use super::access::Access;
 use super::paths::parent;
+use crate::base::checksum::sha256;
 use crate::base::shell::quote;
-use sha2::{Digest, Sha256};
-use std::fmt::Write as _;
 use std::sync::Arc;
 
 /// Content beyond this is carried beside the script.
@@ -30,14 +29,6 @@ stage() {
   trap 'exit 143' HUP INT TERM
 }
 "#;
-
-/// Lower-case hex, as `sha256sum` prints it.
-pub fn sha256(content: &[u8]) -> String {
-    Sha256::digest(content).iter().fold(String::new(), |mut out, byte| {
-        let _ = write!(out, "{byte:02x}");
-        out
-    })
-}
 
 /// A file that is to have this content.
 pub struct Replace<'a> {

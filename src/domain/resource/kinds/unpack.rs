@@ -2,7 +2,7 @@
 
 use super::super::{Change, Fact, Known, PathKind, Resource, Touch, Verdict};
 use super::access::Access;
-use super::replace::sha256;
+use crate::base::checksum::sha256;
 use crate::base::error::Result;
 use crate::base::shell::quote;
 use std::sync::Arc;

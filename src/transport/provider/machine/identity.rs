@@ -2,6 +2,7 @@
 
 use super::layout::{Home, MachineRecord, digest};
 use super::network::Network;
+use crate::base::checksum::hex;
 use crate::base::error::{Error, IoResultExt, Kind, Result};
 use russh::keys::ssh_key::LineEnding;
 use russh::keys::{Algorithm, PrivateKey};
@@ -22,7 +23,7 @@ pub const HOSTS_END: &str = "# End of opsrun's lines.";
 /// Writes what stays as long as the machine: returns its public host key.
 pub fn give(home: &Home, layers: &[PathBuf], authorized_key: &str) -> Result<String> {
     let name = host_name(&home.node);
-    let id: String = digest(&format!("machine-id {}", home.mark)).iter().take(16).map(|b| format!("{b:02x}")).collect();
+    let id = hex(&digest(&format!("machine-id {}", home.mark))[..16]);
     let layer = Layer { upper: &home.upper(), layers };
     layer.write("etc/hostname", format!("{name}\n").as_bytes(), 0o644)?;
     layer.write("etc/machine-id", format!("{id}\n").as_bytes(), 0o444)?;

@@ -6,6 +6,7 @@
 
 use super::super::files::{read_json, write_json};
 use super::super::{NodeSpec, Site};
+use crate::base::checksum::hex;
 use crate::base::error::{Error, IoResultExt, Result};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -123,7 +124,7 @@ impl Home {
 
     /// What nspawn and the kernel call it: short enough for its end of the network cable, `vb-<id>`.
     pub fn id(&self) -> String {
-        digest(&self.mark).iter().take(6).map(|b| format!("{b:02x}")).collect()
+        hex(&digest(&self.mark)[..6])
     }
 }
 

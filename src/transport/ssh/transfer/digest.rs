@@ -1,9 +1,8 @@
 //! SHA-256 of local files, computed once however many hosts get the file.
 
+use crate::base::checksum::sha256_of_file;
 use crate::base::error::{Error, Result};
-use sha2::{Digest, Sha256};
 use std::collections::HashMap;
-use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -42,7 +41,7 @@ impl Digests {
         let cell = self.cell(&FileId::of(meta));
         let digest = cell.get_or_try_init(|| async {
             let path = path.to_owned();
-            tokio::task::spawn_blocking(move || hash_file(&path))
+            tokio::task::spawn_blocking(move || sha256_of_file(&path))
                 .await
                 .map_err(|e| Error::internal(format!("hashing stopped: {e}")))?
         });
@@ -63,26 +62,4 @@ impl Digests {
     fn cell(&self, id: &FileId) -> Cell {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(id.clone()).or_default().clone()
     }
-}
-
-fn hash_file(path: &Path) -> Result<String> {
-    let failed = |e: std::io::Error| Error::io("read", path, &e);
-    let mut file = std::fs::File::open(path).map_err(failed)?;
-    let mut hash = Sha256::new();
-    let mut buffer = vec![0; 256 << 10];
-    loop {
-        match file.read(&mut buffer).map_err(failed)? {
-            0 => return Ok(hex(hash)),
-            n => hash.update(&buffer[..n]),
-        }
-    }
-}
-
-/// The digest as sha256sum prints it.
-pub(super) fn hex(hash: Sha256) -> String {
-    use std::fmt::Write;
-    hash.finalize().iter().fold(String::new(), |mut out, byte| {
-        let _ = write!(out, "{byte:02x}");
-        out
-    })
 }

@@ -2,12 +2,12 @@
 
 use super::super::Client;
 use super::super::exec::{End, Once, Running, Sink};
-use super::digest::hex;
 use super::script::{self, Rights, remote_path};
 use super::summed::Summed;
 use super::tree::STAGE_PREFIX;
 use super::unpack::{self, Tree};
 use super::{GetOptions, SHOW_FROM};
+use crate::base::checksum::hex;
 use crate::base::command::Output;
 use crate::base::endpoint::Endpoint;
 use crate::base::error::{Error, Kind, Result};
@@ -281,7 +281,7 @@ fn content(
     if digest.len() < 64 {
         return Err(cut(remote));
     }
-    if digest != hex(hash) {
+    if digest != hex(hash.finalize()) {
         let message = format!("{remote} was written to while it was read (SHA-256 differs); nothing was changed here");
         return Err(Error::new(Kind::Transfer, message).hint("Stop what writes to it, or copy a snapshot of it."));
     }

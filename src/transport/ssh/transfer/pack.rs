@@ -2,9 +2,10 @@
 
 use super::super::Client;
 use super::super::exec::Source;
-use super::digest::{FileId, hex};
+use super::digest::FileId;
 use super::script::{self, Rights};
 use super::tree::{Entry, What, changed_meanwhile};
+use crate::base::checksum::hex;
 use crate::base::endpoint::Endpoint;
 use crate::base::error::{Error, Result};
 use crate::base::event::{Cx, Progress, Unit};
@@ -225,7 +226,7 @@ impl<W: Write> Packer<W> {
         self.tar.append_data(&mut header, name, &mut content).map_err(failed)?;
         let digest = match (known, content.hash) {
             (Some(digest), _) => digest,
-            (None, hash) => self.client.0.digests.learn(&id, hex(hash.unwrap_or_default())),
+            (None, hash) => self.client.0.digests.learn(&id, hex(hash.unwrap_or_default().finalize())),
         };
         self.sums.extend(sum_line(&digest, &entry.path));
         Ok(())

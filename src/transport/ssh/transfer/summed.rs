@@ -1,6 +1,6 @@
 //! A stream that ends with its own SHA-256: what was sent before the last 64 bytes is passed on and hashed.
 
-use super::digest::hex;
+use crate::base::checksum::hex;
 use sha2::{Digest, Sha256};
 use std::io::Read;
 
@@ -22,7 +22,7 @@ impl<R: Read> Summed<R> {
     /// Reads to the end, and returns whether the stream was what its digest says.
     pub fn finish(mut self) -> std::io::Result<bool> {
         std::io::copy(&mut self, &mut std::io::sink())?;
-        Ok(self.held == hex(self.hash).as_bytes())
+        Ok(self.held == hex(self.hash.finalize()).as_bytes())
     }
 }
 
@@ -49,11 +49,12 @@ impl<R: Read> Read for Summed<R> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::checksum::sha256;
 
     #[test]
     fn says_whether_the_digest_fits() {
         let text = "a".repeat(100_000);
-        let whole = format!("{text}{}", hex(Sha256::new_with_prefix(&text)));
+        let whole = format!("{text}{}", sha256(&text));
         let mut summed = Summed::new(whole.as_bytes());
         let mut first = vec![0; 70_000];
         summed.read_exact(&mut first).unwrap();
