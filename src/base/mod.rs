@@ -10,5 +10,6 @@ pub mod event;
 pub mod project;
 pub mod secret;
 pub mod shell;
+pub mod stage;
 pub mod suggest;
 pub mod units;

@@ -1,7 +1,7 @@
 //! The SSH keys that may log in as a user.
 
 use super::super::{Change, Diff, Fact, Known, Resource, Touch, Verdict};
-use super::replace::STAGE;
+use super::paths::stage_beside;
 use crate::base::error::{Error, Result};
 use crate::base::shell::quote;
 use regex::Regex;
@@ -132,8 +132,9 @@ impl Resource for AuthorizedKeys {
         let (text_word, home_word) = (quote(&text), quote(home));
         // As the user: root must not follow what a user has put into a home directory.
         let inner = format!(
-            "set -eu\ncd {home_word}\numask 077\n[ -d .ssh ] || mkdir .ssh\nchmod go-w .ssh\n{STAGE}stage .ssh\n\
-             printf %s {text_word} >\"$stage/new\"\nmv -fT \"$stage/new\" .ssh/authorized_keys\n"
+            "set -eu\ncd {home_word}\numask 077\n[ -d .ssh ] || mkdir .ssh\nchmod go-w .ssh\n{}\
+             printf %s {text_word} >\"$stage/new\"\nmv -fT \"$stage/new\" .ssh/authorized_keys\n",
+            stage_beside(".ssh/authorized_keys")
         );
         let script = super::as_user(&self.user, &format!("/bin/sh -c {} </dev/null", quote(&inner)));
         let path = format!("{home}/.ssh/authorized_keys");

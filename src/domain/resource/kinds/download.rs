@@ -3,8 +3,7 @@
 use super::super::{Change, Fact, Known, PathKind, PathState, Resource, Touch, Verdict};
 use super::access::Access;
 use super::file::no_parent;
-use super::paths::parent;
-use super::replace::STAGE;
+use super::paths::{parent, stage_beside};
 use crate::base::error::{Error, Result};
 use crate::base::shell::quote;
 use std::time::Duration;
@@ -46,10 +45,11 @@ pub fn checked_url(url: &str) -> Result<()> {
 
 impl Download {
     fn script(&self) -> String {
-        let (dir, path, url) = (quote(parent(&self.path).unwrap_or(".")), quote(&self.path), quote(&self.url));
+        let (path, url) = (quote(&self.path), quote(&self.url));
         let address = quote(&self.url);
         let mut script = format!(
-            "{WEB}{STAGE}stage {dir}\nfetch_url {url} \"$stage/new\" {} || {{ code=$?; say {}{address}; exit $code; }}\n",
+            "{WEB}{}fetch_url {url} \"$stage/new\" {} || {{ code=$?; say {}{address}; exit $code; }}\n",
+            stage_beside(&self.path),
             self.timeout.as_secs().max(1),
             quote("cannot fetch ")
         );

@@ -2,8 +2,7 @@
 
 use super::super::{Change, Fact, Known, PathKind, Resource, Touch, Verdict};
 use super::file::no_parent;
-use super::paths::parent;
-use super::replace::STAGE;
+use super::paths::{parent, stage_beside};
 use crate::base::error::{Error, Result};
 use crate::base::shell::quote;
 use std::time::Duration;
@@ -98,12 +97,12 @@ impl Git {
 
     fn cloned(&self, commit: &str) -> String {
         let (path, repository) = (quote(&self.path), quote(&self.repository));
-        let dir = quote(parent(&self.path).unwrap_or("."));
         let own = self.user.as_ref().map(|u| format!("chown {} \"$stage\"\n", quote(u))).unwrap_or_default();
         format!(
-            "{}{STAGE}stage {dir}\n{own}git_ clone -q --no-checkout -- {repository} \"$stage/new\"\n\
+            "{}{}{own}git_ clone -q --no-checkout -- {repository} \"$stage/new\"\n\
              git_ -C \"$stage/new\" checkout -q --detach {commit}\nchmod 755 \"$stage/new\"\nmv -fT \"$stage/new\" {path}\n",
-            self.prelude()
+            self.prelude(),
+            stage_beside(&self.path)
         )
     }
 

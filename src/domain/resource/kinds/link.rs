@@ -2,8 +2,7 @@
 
 use super::super::{Change, Fact, Known, PathKind, PathState, Resource, Touch, Verdict};
 use super::file::no_parent;
-use super::paths::parent;
-use super::replace::STAGE;
+use super::paths::{parent, stage_beside};
 use crate::base::error::{Error, Result};
 use crate::base::shell::quote;
 
@@ -25,8 +24,8 @@ impl Link {
     }
 
     fn change(&self, what: String) -> Change {
-        let (dir, path, to) = (quote(parent(&self.path).unwrap_or(".")), quote(&self.path), quote(&self.to));
-        let script = format!("{STAGE}stage {dir}\nln -s -- {to} \"$stage/new\"\nmv -fT \"$stage/new\" {path}\n");
+        let (stage, path, to) = (stage_beside(&self.path), quote(&self.path), quote(&self.to));
+        let script = format!("{stage}ln -s -- {to} \"$stage/new\"\nmv -fT \"$stage/new\" {path}\n");
         let mut change = Change { what: vec![what], script, touches: vec![Touch::Tree(self.path.clone())], ..Change::default() };
         let (owner, target) = (String::new(), Some(self.to.clone()));
         let state = PathState { kind: PathKind::Link, mode: 0o777, group: owner.clone(), owner, size: 0, sha256: None, target };

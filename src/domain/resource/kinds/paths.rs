@@ -1,6 +1,8 @@
 //! Paths on a node, as resources write them.
 
 use crate::base::error::{Error, Result};
+use crate::base::shell::quote;
+use crate::base::stage::STAGE;
 
 /// A path as all resources write it: one slash between names, none at the end, never to be taken for an option.
 /// Relative ones are relative to the login folder, as those of `put`.
@@ -38,6 +40,12 @@ pub fn parent(path: &str) -> Option<&str> {
         ("", _) => Some("/"),
         (parent, _) => Some(parent),
     }
+}
+
+/// Shell that makes `$stage`, a directory beside a path that is ours alone: what is made in it is moved into place when it is
+/// whole.
+pub fn stage_beside(path: &str) -> String {
+    format!("{STAGE}stage {}\nmkdir -m 700 -- \"$stage\"\n", quote(parent(path).unwrap_or(".")))
 }
 
 /// All directories above it, the nearest first.

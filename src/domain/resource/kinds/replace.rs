@@ -2,7 +2,7 @@
 
 use super::super::{Change, Diff, Known, PathKind, PathState, Touch};
 use super::access::Access;
-use super::paths::parent;
+use super::paths::stage_beside;
 use crate::base::checksum::sha256;
 use crate::base::shell::quote;
 use std::sync::Arc;
@@ -12,23 +12,6 @@ const IN_SCRIPT: usize = 32 << 10;
 
 /// The most that facts hold of a file's content.
 const READ: usize = 1 << 20;
-
-/// Shell: `stage DIR` makes `$stage`, a directory in DIR that is ours alone, which goes away with the script, and removes
-/// what scripts that died have left there. The name is that of transfers.
-pub const STAGE: &str = r#"LC_ALL=C; export LC_ALL
-stage() {
-  host=$(uname -n)
-  for old in "$1"/.opsrun-stage-"$host"-*; do
-    [ -e "$old" ] || continue
-    [ -d "/proc/${old##*-}" ] || rm -rf "$old"
-  done
-  stage=$1/.opsrun-stage-$host-$$
-  rm -rf "$stage"
-  mkdir -m 700 "$stage"
-  trap 'rm -rf "$stage"' EXIT
-  trap 'exit 143' HUP INT TERM
-}
-"#;
 
 /// A file that is to have this content.
 pub struct Replace<'a> {
@@ -87,8 +70,7 @@ impl Replace<'_> {
 
     fn script(&self, source: &str) -> String {
         let path = quote(self.path);
-        let dir = quote(parent(self.path).unwrap_or("."));
-        let mut script = format!("{STAGE}stage {dir}\n");
+        let mut script = stage_beside(self.path);
         if self.guarded {
             script.push_str(&self.guard());
         }

@@ -31,7 +31,7 @@ if [ -e "$p" ] && [ ! -f "$p" ]; then exit 84; fi
 dir=${p%/*}
 [ -n "$dir" ] || dir=/
 [ -d "$dir" ] || make "$dir" || exit 1
-stage "$dir"
+stage_made "$dir"
 # -C: made anew or not at all. A link that someone laid here must not lead what we write elsewhere.
 (umask 077; set -C; : > "$stage") || exit 1
 (exec dd bs=65536 iflag=count_bytes,fullblock count="$size" of="$stage" status=none) || exit 1

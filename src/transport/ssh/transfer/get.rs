@@ -4,7 +4,6 @@ use super::super::Client;
 use super::super::exec::{End, Once, Running, Sink};
 use super::script::{self, Rights, remote_path};
 use super::summed::Summed;
-use super::tree::STAGE_PREFIX;
 use super::unpack::{self, Tree};
 use super::{GetOptions, SHOW_FROM};
 use crate::base::checksum::hex;
@@ -12,6 +11,7 @@ use crate::base::command::Output;
 use crate::base::endpoint::Endpoint;
 use crate::base::error::{Error, Kind, Result};
 use crate::base::event::{Cx, Stream, Unit};
+use crate::base::stage::PREFIX;
 use bytes::{Buf, Bytes};
 use sha2::{Digest, Sha256};
 use std::fs::Permissions;
@@ -197,10 +197,8 @@ fn receive(mut incoming: Incoming, local: &Path, remote: &str, label: &str, cx: 
         ["D"] => {
             let target = local.to_owned();
             let beside = if target.is_dir() { target.clone() } else { parent(&target)? };
-            let stage = tempfile::Builder::new()
-                .prefix(STAGE_PREFIX)
-                .tempdir_in(&beside)
-                .map_err(|e| Error::io("write in", &beside, &e))?;
+            let stage =
+                tempfile::Builder::new().prefix(PREFIX).tempdir_in(&beside).map_err(|e| Error::io("write in", &beside, &e))?;
             let mut stream = Summed::new(incoming);
             let tree = unpack::unpack(&mut stream, stage.path(), remote, label, cx)?;
             if !stream.finish().map_err(|_| cut(remote))? {
@@ -216,7 +214,7 @@ fn receive(mut incoming: Incoming, local: &Path, remote: &str, label: &str, cx: 
             };
             let beside = parent(&target)?;
             let failed = |e: std::io::Error| Error::io("write", &target, &e);
-            let mut file = tempfile::Builder::new().prefix(STAGE_PREFIX).tempfile_in(&beside).map_err(failed)?;
+            let mut file = tempfile::Builder::new().prefix(PREFIX).tempfile_in(&beside).map_err(failed)?;
             if kind == "S" {
                 std::io::copy(&mut incoming, &mut file).map_err(failed)?;
             } else {

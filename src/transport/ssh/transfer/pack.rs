@@ -74,7 +74,7 @@ fi
 cd -- "$p" || exit 1
 D=$(pwd -P && printf x) || exit 1
 D=${D%?x}
-stage "$D"
+stage_made "$D"
 mkdir -m 700 -- "$stage" "$stage/d" || exit 1
 tar -xpf - --no-same-owner -C "$stage" || exit 1
 cd -- "$stage/d" || exit 1

@@ -8,6 +8,7 @@ use crate::base::endpoint::Endpoint;
 use crate::base::error::{Error, Kind, Result};
 use crate::base::event::Cx;
 use crate::base::shell::quote;
+use crate::base::stage::{PREFIX, STAGE};
 use tokio::time::Instant;
 
 /// Exit codes by which our scripts say what a user should hear in better words than a tool's.
@@ -17,14 +18,11 @@ pub(super) const DAMAGED: i32 = 83;
 pub(super) const NOT_A_FILE: i32 = 84;
 pub(super) const NOT_A_DIRECTORY: i32 = 85;
 
-/// How the names begin that files have until they are whole.
-const STAGE: &str = ".opsrun-stage";
-
 /// Shell functions that the scripts share.
 ///
-/// `stage DIR` sets `$stage` to a name in DIR that is ours alone, which goes away with the script, and removes what
-/// transfers that died have left there. `make DIR` makes a folder with those it lies in; `unmake` takes them away again,
-/// as far as they are empty, unless `$topmost` was emptied first. `follow` turns `$p`, a symlink, into what it points to.
+/// `make DIR` makes a folder with those it lies in; `unmake` takes them away again, as far as they are empty, unless
+/// `$topmost` was emptied first; `stage_made DIR` is `stage` with that at the end. `follow` turns `$p`, a symlink, into what
+/// it points to.
 pub(super) const COMMON: &str = r#"
 LC_ALL=C; export LC_ALL
 start=$PWD
@@ -46,17 +44,9 @@ unmake() {
     made=${made%/*}
   done
 }
-stage() {
-  host=$(uname -n)
-  for old in "$1"/.opsrun-stage-"$host"-*; do
-    [ -e "$old" ] || continue
-    [ -d "/proc/${old##*-}" ] || rm -rf -- "$old"
-  done
-  stage=$1/.opsrun-stage-$host-$$
+stage_made() {
+  stage "$1"
   trap 'rm -rf -- "$stage"; unmake' EXIT
-  trap 'exit 143' HUP INT TERM
-  # Of a dead process that had our number; or a trap, in a folder that others may write to as well.
-  rm -rf -- "$stage"
 }
 follow() {
   if [ -L "$p" ]; then
@@ -76,7 +66,7 @@ pub(super) struct Rights<'a> {
 /// A script as the command to run, with its variables set. The login shell need not be a POSIX shell.
 pub(super) fn command(rights: Rights, variables: &[(&str, &str)], script: &str) -> Command {
     let set: String = variables.iter().map(|(name, value)| format!("{name}={}\n", quote(value))).collect();
-    let text = format!("{set}{COMMON}{script}");
+    let text = format!("{set}{STAGE}{COMMON}{script}");
     let mut command = Command::new(text);
     command.sudo = rights.sudo;
     command.user = rights.user.map(str::to_owned);
@@ -172,9 +162,9 @@ fn in_our_words(said: &str) -> String {
             rest = number.filter(|(n, _)| n.bytes().all(|b| b.is_ascii_digit())).map_or(after, |(_, said)| said);
         }
         let mut words = String::new();
-        while let Some((before, after)) = rest.split_once(STAGE) {
+        while let Some((before, after)) = rest.split_once(PREFIX) {
             words.push_str(before);
-            words.push_str(STAGE);
+            words.push_str(PREFIX.trim_end_matches('-'));
             rest = after.trim_start_matches(|c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_'));
         }
         words + rest

@@ -2,14 +2,12 @@
 
 use crate::base::error::{Error, Kind, Result};
 use crate::base::event::Cx;
+use crate::base::stage::PREFIX;
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use walkdir::WalkDir;
-
-/// Names that begin like this are transfers under way: never sent, never deleted.
-pub(super) const STAGE_PREFIX: &str = ".opsrun-stage-";
 
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum What {
@@ -54,7 +52,8 @@ impl Excludes {
     /// Whether a path is left out, by its own name. Directories that are left out hide what is in them: see `covers`.
     pub fn matches(&self, path: &Path) -> bool {
         let name = path.file_name().unwrap_or_default();
-        name.as_bytes().starts_with(STAGE_PREFIX.as_bytes()) || (!self.0.is_empty() && self.0.is_match(path))
+        // Transfers under way are never sent, never deleted.
+        name.as_bytes().starts_with(PREFIX.as_bytes()) || (!self.0.is_empty() && self.0.is_match(path))
     }
 
     /// Whether a path, or a directory it is in, is left out.
