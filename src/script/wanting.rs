@@ -7,6 +7,7 @@ use super::sources::Sources;
 use crate::base::error::{Error, Location, Result};
 use crate::domain::fleet::gather;
 use crate::domain::node::{Node, NodeSet};
+use crate::domain::resource::kinds::Content;
 use crate::domain::resource::{Item, Ledger, Mode, Resource, Ticket, Wanted};
 use crate::domain::role::handler;
 use rhai::NativeCallContext;
@@ -117,7 +118,7 @@ pub fn refuse_local(nodes: &NodeSet, what: &str) -> Result<()> {
 }
 
 /// A content as scripts give it: a string, a secret (then `true`), or a blob.
-pub fn content(function: &str, value: &rhai::Dynamic) -> Result<(Arc<[u8]>, bool)> {
+pub fn content(function: &str, value: &rhai::Dynamic) -> Result<(Content, bool)> {
     if let Some(blob) = value.read_lock::<rhai::Blob>() {
         return Ok((blob.as_slice().into(), false));
     }

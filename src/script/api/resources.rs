@@ -80,7 +80,7 @@ fn file_at(context: &NativeCallContext, nodes: &NodeSet, path: &str, options: Ma
         (None, Some(from)) => (Some(Host::of(context).source_file(Folder::Files, &from)?.content.into()), false),
         (None, None) => (None, false),
     };
-    let secret = secret.unwrap_or_else(|| hidden || content.as_deref().is_some_and(holds_secret));
+    let secret = secret.unwrap_or_else(|| hidden || content.as_ref().is_some_and(|c| holds_secret(&c.bytes)));
     same(context, nodes, &common, File { kind: "file", path, content, access, secret, validate })
 }
 

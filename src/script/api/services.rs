@@ -70,7 +70,7 @@ fn unit_of(context: &NativeCallContext, nodes: &NodeSet, name: &str, options: Ma
         let folder = path.rsplit_once('/').map(|(folder, _)| folder.to_owned()).unwrap_or_default();
         resources.push(Arc::new(Directory { path: folder, access: Access::default() }));
     }
-    let secret = secret.unwrap_or_else(|| hidden || holds_secret(&content));
+    let secret = secret.unwrap_or_else(|| hidden || holds_secret(&content.bytes));
     let file = File { access, secret, ..File::new(path, content) };
     resources.push(Arc::new(Unit { kind: "unit", unit: unit.clone(), file, before: None }));
     if run.is_some() || enabled.is_some() {

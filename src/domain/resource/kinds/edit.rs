@@ -2,11 +2,11 @@
 
 use super::super::{Change, Fact, Known, PathKind, Verdict};
 use super::access::Access;
+use super::content::Content;
 use super::file::no_parent;
 use super::paths::parent;
 use super::replace::Replace;
 use crate::base::error::Result;
-use std::sync::Arc;
 
 /// Which file, and how it is written anew.
 #[derive(Clone, Debug)]
@@ -101,11 +101,11 @@ impl Edit {
             }
             what = vec!["created".to_owned()];
         }
-        let new: Arc<[u8]> = text.joined(last.as_ref()).into_bytes().into();
+        let new: Content = text.joined(last.as_ref()).into_bytes().into();
         Ok(Verdict::Change(self.replaced(&new, what, known)?))
     }
 
-    fn replaced(&self, content: &Arc<[u8]>, what: Vec<String>, known: &Known) -> Result<Change> {
+    fn replaced(&self, content: &Content, what: Vec<String>, known: &Known) -> Result<Change> {
         let replace = Replace {
             path: &self.path,
             content,

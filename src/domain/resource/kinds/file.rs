@@ -2,12 +2,11 @@
 
 use super::super::{Change, Fact, Known, PathKind, PathState, Resource, Touch, Verdict};
 use super::access::Access;
+use super::content::Content;
 use super::paths::parent;
 use super::replace::Replace;
-use crate::base::checksum::sha256;
 use crate::base::error::Result;
 use crate::base::shell::quote;
-use std::sync::Arc;
 
 #[derive(Clone, Debug)]
 pub struct File {
@@ -15,7 +14,7 @@ pub struct File {
     pub kind: &'static str,
     pub path: String,
     /// None: whatever it holds, and nothing when it is new.
-    pub content: Option<Arc<[u8]>>,
+    pub content: Option<Content>,
     pub access: Access,
     /// Content and diff must not be shown.
     pub secret: bool,
@@ -24,7 +23,7 @@ pub struct File {
 }
 
 impl File {
-    pub fn new(path: impl Into<String>, content: impl Into<Arc<[u8]>>) -> Self {
+    pub fn new(path: impl Into<String>, content: impl Into<Content>) -> Self {
         Self {
             kind: "file",
             path: path.into(),
@@ -36,10 +35,10 @@ impl File {
     }
 
     fn replaced(&self, what: Vec<String>, before: Option<&PathState>, known: &Known) -> Change {
-        let empty: Arc<[u8]> = Arc::default();
-        let content = self.content.as_ref().unwrap_or(&empty);
+        let content = self.content.clone().unwrap_or_else(|| Vec::new().into());
         let (path, access, secret) = (&self.path, &self.access, self.secret);
-        Replace { path, content, access, before, secret, validate: self.validate.as_deref(), guarded: false }.change(what, known)
+        Replace { path, content: &content, access, before, secret, validate: self.validate.as_deref(), guarded: false }
+            .change(what, known)
     }
 
     fn access_only(&self, what: Vec<String>, before: &PathState) -> Change {
@@ -75,7 +74,7 @@ impl Resource for File {
         let mut facts = vec![Fact::Path(self.path.clone())];
         facts.extend(parent(&self.path).map(|p| Fact::Path(p.to_owned())));
         if let (Some(content), false) = (&self.content, self.secret) {
-            facts.push(Fact::Content { path: self.path.clone(), unless: Some(sha256(content)) });
+            facts.push(Fact::Content { path: self.path.clone(), unless: Some(content.sha256.to_string()) });
         }
         facts.extend(self.access.needs());
         facts
@@ -100,7 +99,7 @@ impl Resource for File {
             }
             _ => return Ok(Verdict::Blocked(format!("{} is {}", self.path, is.described()))),
         }
-        let other = self.content.as_ref().is_some_and(|c| is.sha256.as_deref() != Some(&sha256(c)));
+        let other = self.content.as_ref().is_some_and(|c| is.sha256.as_deref() != Some(&*c.sha256));
         let mut what = self.access.differences(is);
         Ok(if other {
             what.insert(0, "content".to_owned());

@@ -2,8 +2,8 @@
 
 use super::super::{Change, Diff, Known, PathKind, PathState, Touch};
 use super::access::Access;
+use super::content::Content;
 use super::paths::stage_beside;
-use crate::base::checksum::sha256;
 use crate::base::shell::quote;
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ const READ: usize = 1 << 20;
 /// A file that is to have this content.
 pub struct Replace<'a> {
     pub path: &'a str,
-    pub content: &'a Arc<[u8]>,
+    pub content: &'a Content,
     pub access: &'a Access,
     /// What is there now.
     pub before: Option<&'a PathState>,
@@ -40,12 +40,12 @@ impl Replace<'_> {
             mode,
             owner,
             group,
-            size: self.content.len() as u64,
-            sha256: Some(sha256(self.content)),
+            size: self.content.bytes.len() as u64,
+            sha256: Some(self.content.sha256.to_string()),
             target: None,
         };
         out.leaves.paths.insert(self.path.to_owned(), Some(state));
-        let content = (self.content.len() <= READ).then(|| self.content.to_vec());
+        let content = (self.content.bytes.len() <= READ).then(|| self.content.bytes.to_vec());
         out.leaves.contents.insert(self.path.to_owned(), content);
         out
     }
@@ -61,10 +61,10 @@ impl Replace<'_> {
 
     /// A command that prints the content.
     fn source(&self) -> (String, Vec<Arc<[u8]>>) {
-        match std::str::from_utf8(self.content) {
+        match std::str::from_utf8(&self.content.bytes) {
             // printf is a part of the shell: nothing of it is in a process list.
             Ok(text) if text.len() <= IN_SCRIPT && !text.contains('\0') => (format!("printf %s {}", quote(text)), Vec::new()),
-            _ => ("cat \"$UPLOAD_0\"".to_owned(), vec![self.content.clone()]),
+            _ => ("cat \"$UPLOAD_0\"".to_owned(), vec![self.content.bytes.clone()]),
         }
     }
 
@@ -113,6 +113,6 @@ impl Replace<'_> {
         let before = known.contents.get(self.path)?.clone();
         // Too large to be shown, or not read because nobody wants to see it.
         let unread = before.is_none() && self.old_file().is_some();
-        (!unread).then(|| Diff { path, before, after: Some(self.content.to_vec()), secret: false })
+        (!unread).then(|| Diff { path, before, after: Some(self.content.bytes.to_vec()), secret: false })
     }
 }

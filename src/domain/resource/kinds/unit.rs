@@ -40,7 +40,7 @@ impl Unit {
         let mut after = UnitState { needs_reload: false, ..is.clone() };
         if !self.is_drop_in() {
             "loaded".clone_into(&mut after.load);
-            let text = self.file.content.as_deref().map(String::from_utf8_lossy).unwrap_or_default();
+            let text = self.file.content.as_ref().map(|c| String::from_utf8_lossy(&c.bytes)).unwrap_or_default();
             let installs = text.lines().any(|l| l.trim() == "[Install]");
             if is.load == "not-found" {
                 "inactive".clone_into(&mut after.active);

@@ -2,7 +2,7 @@
 
 use super::super::{Change, Fact, Known, PathKind, Resource, Touch, Verdict};
 use super::access::Access;
-use crate::base::checksum::sha256;
+use super::content::Content;
 use crate::base::error::Result;
 use crate::base::shell::quote;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ const PATIENCE: Duration = Duration::from_secs(3600);
 #[derive(Clone, Debug)]
 pub enum Archive {
     /// Carried over from here; its name tells its form.
-    Carried { name: String, content: Arc<[u8]> },
+    Carried { name: String, content: Content },
     /// On the node.
     There(String),
 }
@@ -52,7 +52,7 @@ impl Unpack {
     fn script(&self, sum: &str) -> (String, Vec<Arc<[u8]>>) {
         let path = quote(&self.path);
         let (from, uploads) = match &self.archive {
-            Archive::Carried { content, .. } => ("\"$UPLOAD_0\"".to_owned(), vec![content.clone()]),
+            Archive::Carried { content, .. } => ("\"$UPLOAD_0\"".to_owned(), vec![content.bytes.clone()]),
             Archive::There(there) => (quote(there), Vec::new()),
         };
         let zip = self.archive_name().to_ascii_lowercase().ends_with(".zip");
@@ -118,7 +118,7 @@ impl Resource for Unpack {
             return Ok(Verdict::Blocked(why));
         }
         let sum = match &self.archive {
-            Archive::Carried { content, .. } => sha256(content),
+            Archive::Carried { content, .. } => content.sha256.to_string(),
             Archive::There(there) => match known.path(there)? {
                 Some(is) if is.sha256.is_some() => is.sha256.clone().unwrap_or_default(),
                 Some(is) => return Ok(Verdict::Blocked(format!("{there} is {} and no archive", is.described()))),
