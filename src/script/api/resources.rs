@@ -72,7 +72,7 @@ fn file_at(context: &NativeCallContext, nodes: &NodeSet, path: &str, options: Ma
     if absent {
         nothing_else("file", &[("content", text.is_some()), ("source", from.is_some()), ("validate", validate.is_some())])?;
         nothing_else("file", &access_given(&access))?;
-        return same(context, nodes, &common, Absent { kind: "file", path, recursive: false, secret: secret == Some(true) });
+        return same(context, nodes, &common, Absent { secret: secret == Some(true), ..Absent::file(path) });
     }
     let (content, hidden) = match (text, from) {
         (Some(_), Some(_)) => return Err(Error::usage("file takes either \"content\" or \"source\"")),
@@ -113,7 +113,7 @@ fn link_at(context: &NativeCallContext, nodes: &NodeSet, path: &str, options: Ma
     let path = checked_path(path)?;
     if absent {
         nothing_else("link", &[("to", to.is_some()), ("force", force.is_some())])?;
-        return same(context, nodes, &common, Absent { kind: "link", path, recursive: false, secret: false });
+        return same(context, nodes, &common, Absent { kind: "link", ..Absent::file(path) });
     }
     let to = to.ok_or_else(|| Error::usage("link does not say where it leads").hint("nodes.link(path, #{ to: \"…\" })"))?;
     let link = Link { path, to, force: force == Some(true) };

@@ -1,6 +1,7 @@
 //! Nothing at a path.
 
 use super::super::{Change, Diff, Fact, Known, PathKind, Resource, Touch, Verdict};
+use super::paths::is_empty;
 use crate::base::error::{Error, Result};
 use crate::base::shell::quote;
 
@@ -17,6 +18,11 @@ pub struct Absent {
 }
 
 impl Absent {
+    /// No file, whose content may be shown.
+    pub fn file(path: impl Into<String>) -> Self {
+        Self { kind: "file", path: path.into(), recursive: false, secret: false }
+    }
+
     /// Refuses what nobody means to remove with all that is beneath it.
     pub fn check(&self) -> Result<()> {
         let system = self.path.matches('/').count() == 1 && self.path.starts_with('/') || self.path == ".";
@@ -24,10 +30,6 @@ impl Absent {
             return Err(Error::usage(format!("{} is a directory of the system and is not removed", self.path)));
         }
         Ok(())
-    }
-
-    fn is_empty(&self) -> String {
-        format!("[ -z \"$(ls -A {} 2>/dev/null)\" ]", quote(&self.path))
     }
 }
 
@@ -43,7 +45,7 @@ impl Resource for Absent {
     fn needs(&self) -> Vec<Fact> {
         let mut facts = vec![Fact::Path(self.path.clone())];
         match self.kind {
-            "directory" if !self.recursive => facts.push(Fact::Test(self.is_empty())),
+            "directory" if !self.recursive => facts.push(Fact::Test(is_empty(&self.path))),
             "file" if !self.secret => facts.push(Fact::Content { path: self.path.clone(), unless: Some(String::new()) }),
             _ => {}
         }
@@ -59,7 +61,7 @@ impl Resource for Absent {
         let path = quote(&self.path);
         let script = match (self.kind, is.kind) {
             ("directory", PathKind::Directory) if self.recursive => format!("rm -rf --one-file-system {path}\n"),
-            ("directory", PathKind::Directory) if known.test(&self.is_empty())? => format!("rmdir {path}\n"),
+            ("directory", PathKind::Directory) if known.test(&is_empty(&self.path))? => format!("rmdir {path}\n"),
             ("directory", PathKind::Directory) => {
                 return Ok(Verdict::Blocked(format!("{} is not empty, and recursive: true is not said", self.path)));
             }

@@ -1,6 +1,7 @@
 //! Mode, owner and group of a path.
 
 use super::super::{Fact, Known, PathState};
+use super::paths::no_parent;
 use crate::base::error::{Error, Result};
 use crate::base::shell::quote;
 
@@ -46,6 +47,14 @@ impl Access {
             return Ok(Some(format!("there is no group {group}")));
         }
         Ok(None)
+    }
+
+    /// Why nothing that has it can be made at a path.
+    pub fn blocked_at(&self, path: &str, known: &Known) -> Result<Option<String>> {
+        match no_parent(path, known)? {
+            None => self.blocked(known),
+            why => Ok(why),
+        }
     }
 
     /// What differs, in words.

@@ -2,7 +2,6 @@
 
 use super::super::{Change, Fact, Known, PathKind, PathState, Resource, Touch, Verdict};
 use super::access::Access;
-use super::file::no_parent;
 use super::paths::{parent, stage_beside};
 use crate::base::error::{Error, Result};
 use crate::base::shell::quote;
@@ -83,11 +82,7 @@ impl Resource for Download {
     }
 
     fn decide(&self, known: &Known) -> Result<Verdict> {
-        let why = match no_parent(&self.path, known)? {
-            None => self.access.blocked(known)?,
-            why => why,
-        };
-        if let Some(why) = why {
+        if let Some(why) = self.access.blocked_at(&self.path, known)? {
             return Ok(Verdict::Blocked(why));
         }
         let is = known.path(&self.path)?;

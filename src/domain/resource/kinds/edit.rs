@@ -3,7 +3,6 @@
 use super::super::{Change, Fact, Known, PathKind, Verdict};
 use super::access::Access;
 use super::content::Content;
-use super::file::no_parent;
 use super::paths::parent;
 use super::replace::Replace;
 use crate::base::error::Result;
@@ -62,11 +61,7 @@ impl Edit {
         change: impl FnOnce(&mut Vec<String>) -> std::result::Result<Option<String>, String>,
     ) -> Result<Verdict> {
         let path = &self.path;
-        let why = match no_parent(path, known)? {
-            None => self.access.blocked(known)?,
-            why => why,
-        };
-        if let Some(why) = why {
+        if let Some(why) = self.access.blocked_at(path, known)? {
             return Ok(Verdict::Blocked(why));
         }
         let before = known.path(path)?;

@@ -50,17 +50,6 @@ impl File {
     }
 }
 
-/// Why nothing can be made at a path: the directory that should hold it is not there.
-pub fn no_parent(path: &str, known: &Known) -> Result<Option<String>> {
-    let Some(parent) = parent(path) else { return Ok(None) };
-    Ok(match known.path(parent)? {
-        None => Some(format!("there is no directory {parent}")),
-        // Where a link leads is seen when it is used.
-        Some(state) if matches!(state.kind, PathKind::Directory | PathKind::Link) => None,
-        Some(state) => Some(format!("{parent} is {}", state.described())),
-    })
-}
-
 impl Resource for File {
     fn kind(&self) -> &'static str {
         self.kind
@@ -81,11 +70,7 @@ impl Resource for File {
     }
 
     fn decide(&self, known: &Known) -> Result<Verdict> {
-        let blocked = match no_parent(&self.path, known)? {
-            None => self.access.blocked(known)?,
-            why => why,
-        };
-        if let Some(why) = blocked {
+        if let Some(why) = self.access.blocked_at(&self.path, known)? {
             return Ok(Verdict::Blocked(why));
         }
         let Some(is) = known.path(&self.path)? else {

@@ -1,8 +1,7 @@
 //! A git working copy at one version.
 
 use super::super::{Change, Fact, Known, PathKind, Resource, Touch, Verdict};
-use super::file::no_parent;
-use super::paths::{parent, stage_beside};
+use super::paths::{is_empty, no_parent, parent, stage_beside};
 use crate::base::error::{Error, Result};
 use crate::base::shell::quote;
 use std::time::Duration;
@@ -52,10 +51,6 @@ impl Git {
             "export GIT_TERMINAL_PROMPT=0 GIT_SSH_COMMAND='ssh -o BatchMode=yes'\n\
              git_() {{ set -- git -c safe.directory='*' -c advice.detachedHead=false \"$@\"; {{ {run}\n}} </dev/null; }}\n"
         )
-    }
-
-    fn emptiness(&self) -> String {
-        format!("[ -z \"$(ls -A {} 2>/dev/null)\" ]", quote(&self.path))
     }
 
     /// A whole commit, which need not be asked for.
@@ -133,7 +128,7 @@ impl Resource for Git {
         facts.extend(parent(&self.path).map(|p| Fact::Path(p.to_owned())));
         facts.extend(self.user.clone().map(Fact::User));
         // An empty directory in its place is taken.
-        facts.push(Fact::Test(self.emptiness()));
+        facts.push(Fact::Test(is_empty(&self.path)));
         facts
     }
 
@@ -174,7 +169,7 @@ impl Resource for Git {
         let short = |commit: &str| commit.chars().take(10).collect::<String>();
         let path = known.path(&self.path)?;
         let (what, script) = match path {
-            Some(p) if is == "none" && !(p.kind == PathKind::Directory && known.test(&self.emptiness())?) => {
+            Some(p) if is == "none" && !(p.kind == PathKind::Directory && known.test(&is_empty(&self.path))?) => {
                 return Ok(Verdict::Blocked(format!("{} is {} and no working copy of git", self.path, p.described())));
             }
             _ if is == "none" => (format!("created at {}", short(&wanted)), self.cloned(&wanted)),

@@ -1,8 +1,7 @@
 //! A symbolic link.
 
 use super::super::{Change, Fact, Known, PathKind, PathState, Resource, Touch, Verdict};
-use super::file::no_parent;
-use super::paths::{parent, stage_beside};
+use super::paths::{no_parent, parent, stage_beside};
 use crate::base::error::{Error, Result};
 use crate::base::shell::quote;
 

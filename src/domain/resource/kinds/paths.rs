@@ -1,5 +1,6 @@
 //! Paths on a node, as resources write them.
 
+use super::super::{Known, PathKind};
 use crate::base::error::{Error, Result};
 use crate::base::shell::quote;
 use crate::base::stage::STAGE;
@@ -40,6 +41,22 @@ pub fn parent(path: &str) -> Option<&str> {
         ("", _) => Some("/"),
         (parent, _) => Some(parent),
     }
+}
+
+/// Why nothing can be made at a path: the directory that should hold it is not there.
+pub fn no_parent(path: &str, known: &Known) -> Result<Option<String>> {
+    let Some(parent) = parent(path) else { return Ok(None) };
+    Ok(match known.path(parent)? {
+        None => Some(format!("there is no directory {parent}")),
+        // Where a link leads is seen when it is used.
+        Some(state) if matches!(state.kind, PathKind::Directory | PathKind::Link) => None,
+        Some(state) => Some(format!("{parent} is {}", state.described())),
+    })
+}
+
+/// Shell that succeeds where nothing is in a directory.
+pub fn is_empty(path: &str) -> String {
+    format!("[ -z \"$(ls -A {} 2>/dev/null)\" ]", quote(path))
 }
 
 /// Shell that makes `$stage`, a directory beside a path that is ours alone: what is made in it is moved into place when it is

@@ -41,7 +41,7 @@ impl Sysctl {
     }
 
     fn absent(&self) -> Absent {
-        Absent { kind: "file", path: self.path(), recursive: false, secret: false }
+        Absent::file(self.path())
     }
 }
 

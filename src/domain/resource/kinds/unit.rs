@@ -106,7 +106,7 @@ pub struct NoUnit {
 
 impl NoUnit {
     fn absent(&self) -> Absent {
-        Absent { kind: "file", path: self.path.clone(), recursive: false, secret: false }
+        Absent::file(self.path.as_str())
     }
 }
 
