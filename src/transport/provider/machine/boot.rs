@@ -20,6 +20,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 use tokio::process::Child;
+use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
 /// The hidden subcommand: `opsrun __machine <dir>`.
@@ -29,7 +30,8 @@ const READY_WITHIN: Duration = Duration::from_secs(90);
 const EVERY: Duration = Duration::from_millis(30);
 /// Every how many looks.
 const NOW_AND_THEN: u32 = 32;
-/// Where nspawn keeps locks that a killed one would leave behind.
+const NSPAWN: &str = "systemd-nspawn";
+/// Where it keeps locks that a killed one would leave behind.
 const NSPAWN_RUN: &str = "/run/systemd/nspawn";
 
 /// What the hidden subcommand is told.
@@ -40,6 +42,8 @@ struct Boot {
     bridge: String,
     layers: usize,
     nspawn: PathBuf,
+    /// Whether nspawn can let a machine forgo writing to disk.
+    suppress_sync: bool,
     /// Whether to enter the cgroups we made: systemd makes its own.
     cgroups: bool,
 }
@@ -52,7 +56,8 @@ pub async fn start(exe: &Path, home: &Home, record: &MachineRecord, network: &Ne
         mark: home.mark.clone(),
         bridge: network.bridge.clone(),
         layers: record.layers.len(),
-        nspawn: tool::find("systemd-nspawn")?,
+        nspawn: tool::find(NSPAWN)?,
+        suppress_sync: knows_suppress_sync(cx).await?,
         cgroups: !scope,
     };
     write_json(&home.boot(), &boot)?;
@@ -169,7 +174,7 @@ fn become_machine(dir: &Path) -> Result<std::convert::Infallible> {
     nspawn.args(["--boot", "--register=no", "--keep-unit", "--settings=no", "--link-journal=no"]);
     nspawn.args(["--resolv-conf=off", "--timezone=off", "--console=read-only"]);
     // What a machine writes is safe with this host, and lost with it: packages and databases are installed in half the time.
-    if knows_suppress_sync(&boot.nspawn) {
+    if boot.suppress_sync {
         nspawn.arg("--suppress-sync=yes");
     }
     nspawn.arg(format!("--machine={}", home.id())).arg(format!("--network-bridge={}", boot.bridge));
@@ -178,10 +183,11 @@ fn become_machine(dir: &Path) -> Result<std::convert::Infallible> {
     Err(Error::io("start", &boot.nspawn, &nspawn.exec()))
 }
 
-/// Since systemd 250.
-fn knows_suppress_sync(nspawn: &Path) -> bool {
-    let help = Command::new(nspawn).arg("--help").stdin(Stdio::null()).output();
-    help.is_ok_and(|out| String::from_utf8_lossy(&out.stdout).contains("--suppress-sync"))
+/// Since systemd 250. Asked once, however many machines are started.
+async fn knows_suppress_sync(cx: &Cx) -> Result<bool> {
+    static KNOWN: OnceCell<bool> = OnceCell::const_new();
+    let ask = || async { Ok(tool::run(NSPAWN, &["--help"], cx).await?.contains("--suppress-sync")) };
+    KNOWN.get_or_try_init(ask).await.copied()
 }
 
 /// Mounts with names relative to the machine's folder, which need no quoting in options.
