@@ -1,6 +1,7 @@
 //! The command line: one file per command, each with its arguments and what it does.
 
 pub mod app;
+pub mod aws;
 pub mod check;
 mod complete;
 pub mod completions;
@@ -23,6 +24,7 @@ pub mod run;
 pub mod ssh;
 pub mod status;
 mod table;
+pub mod taint;
 
 pub use app::App;
 
@@ -81,6 +83,14 @@ pub enum Command {
     Deprovision(deprovision::Args),
     Node(node::Args),
     Image(image::Args),
+    Taint(taint::Args),
+    /// Take the mark of `taint` away
+    #[command(after_help = "\
+Examples:
+  opsrun untaint 4504 server-1")]
+    Untaint(taint::Args),
+    Replace(taint::ReplaceArgs),
+    Aws(aws::Args),
     Exec(exec::Args),
     Ssh(ssh::Args),
     Cp(cp::Args),
@@ -105,6 +115,10 @@ impl Command {
             Self::Deprovision(args) => deprovision::run(&args, app),
             Self::Node(args) => node::run(&args, app),
             Self::Image(args) => image::run(&args, app),
+            Self::Taint(args) => taint::run(&args, true, app),
+            Self::Untaint(args) => taint::run(&args, false, app),
+            Self::Replace(args) => taint::replace(&args, app),
+            Self::Aws(args) => aws::run(&args, app),
             Self::Exec(args) => exec::run(args, app),
             Self::Ssh(args) => ssh::run(args, app),
             Self::Cp(args) => cp::run(&args, app),

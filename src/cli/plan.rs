@@ -4,7 +4,7 @@ use super::App;
 use super::complete::deployments;
 use super::table::{columns, nodes};
 use crate::base::error::Result;
-use crate::domain::deployment::{self, Action, Plan, Request};
+use crate::domain::deployment::{self, Action, Fate, Fixture, Plan, Request};
 use crate::ui::style::Style;
 use clap_complete::engine::ArgValueCandidates;
 use std::path::PathBuf;
@@ -20,7 +20,9 @@ Examples:
   opsrun plan 4504 --json | jq '.changes[] | select(.action != \"unchanged\")'
 
 --json prints one object: name, provider, new, changes (node, group, index, action, reason), settings, notes.
-An action is create, remove, change (removed and made anew), repair, adjust (changed in place) or unchanged.")]
+An action is create, remove, change (removed and made anew), repair (brought back), adjust (changed in place), stop or
+unchanged; loses says what needs --replace. With provider aws, resources holds fate, what and reason of all that is no
+node: the network, the key pair, open ports.")]
 pub struct Args {
     /// The deployment
     #[arg(value_name = "NAME", add = ArgValueCandidates::new(deployments))]
@@ -49,7 +51,10 @@ pub fn render(plan: &Plan, style: Style) -> String {
         .changes
         .iter()
         .filter(|c| c.action != Action::Unchanged)
-        .map(|c| vec![format!("  {} {}", sign(c.action), c.node), word(c.action).to_owned(), c.reason.clone()])
+        .map(|c| {
+            let loss = c.loses.as_ref().map(|why| format!(" [needs --replace: {why}]")).unwrap_or_default();
+            vec![format!("  {} {}", sign(c.action), c.node), word(c.action).to_owned(), format!("{}{loss}", c.reason)]
+        })
         .collect();
     let what = if plan.new { "new deployment" } else { "deployment" };
     let mut out = format!("{}\n", style.bold(&format!("{what} {} (provider {})", plan.name, plan.provider)));
@@ -57,10 +62,22 @@ pub fn render(plan: &Plan, style: Style) -> String {
         let painted = match change.action {
             Action::Create => style.green(line),
             Action::Remove | Action::Change => style.red(line),
-            Action::Repair | Action::Adjust => style.yellow(line),
+            Action::Repair | Action::Adjust | Action::Stop => style.yellow(line),
             Action::Unchanged => line.to_owned(),
         };
         out += &format!("{painted}\n");
+    }
+    for Fixture { fate, what, reason } in &plan.resources {
+        let line = |sign: &str, word: &str| {
+            let reason = if reason.is_empty() { String::new() } else { format!(": {reason}") };
+            format!("  {sign} {word} {what}{reason}")
+        };
+        out += &match fate {
+            Fate::Create => style.green(&line("+", "create")),
+            Fate::Change => style.yellow(&line("~", "change")),
+            Fate::Remove => style.red(&line("-", "REMOVE")),
+        };
+        out.push('\n');
     }
     if !plan.settings.is_empty() {
         out += &format!("  settings that differ: {}\n", plan.settings.join(", "));
@@ -77,16 +94,17 @@ pub fn summary(plan: &Plan) -> String {
     if plan.is_empty() {
         return format!("nothing to change: {} as wanted", nodes(plan.count(Action::Unchanged)));
     }
-    counted(plan, ["to create", "to replace", "to remove", "to bring back", "to adjust", "unchanged"])
+    counted(plan, ["to create", "to replace", "to remove", "to bring back", "to adjust", "to stop", "unchanged"])
 }
 
 /// The same when it is done: "3 created, 1 removed, 2 unchanged".
 pub fn done(plan: &Plan) -> String {
-    counted(plan, ["created", "replaced", "removed", "brought back", "adjusted", "unchanged"])
+    counted(plan, ["created", "replaced", "removed", "brought back", "adjusted", "stopped", "unchanged"])
 }
 
-fn counted(plan: &Plan, words: [&str; 6]) -> String {
-    let actions = [Action::Create, Action::Change, Action::Remove, Action::Repair, Action::Adjust, Action::Unchanged];
+fn counted(plan: &Plan, words: [&str; 7]) -> String {
+    let actions =
+        [Action::Create, Action::Change, Action::Remove, Action::Repair, Action::Adjust, Action::Stop, Action::Unchanged];
     let said: Vec<String> = actions
         .into_iter()
         .zip(words)
@@ -94,7 +112,12 @@ fn counted(plan: &Plan, words: [&str; 6]) -> String {
         .filter(|(count, _)| *count > 0)
         .map(|(count, words)| format!("{count} {words}"))
         .collect();
-    if said.is_empty() { "no nodes".to_owned() } else { said.join(", ") }
+    match (said.is_empty(), plan.resources.len()) {
+        (true, 0) => "no nodes".to_owned(),
+        (true, more) => format!("{more} other changes"),
+        (false, 0) => said.join(", "),
+        (false, more) => format!("{}; {more} other changes", said.join(", ")),
+    }
 }
 
 fn sign(action: Action) -> &'static str {
@@ -102,7 +125,7 @@ fn sign(action: Action) -> &'static str {
         Action::Create => "+",
         Action::Remove => "-",
         Action::Change => "±",
-        Action::Repair | Action::Adjust => "~",
+        Action::Repair | Action::Adjust | Action::Stop => "~",
         Action::Unchanged => " ",
     }
 }
@@ -114,6 +137,7 @@ fn word(action: Action) -> &'static str {
         Action::Change => "REPLACE",
         Action::Repair => "bring back",
         Action::Adjust => "adjust",
+        Action::Stop => "stop",
         Action::Unchanged => "",
     }
 }

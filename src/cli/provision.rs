@@ -31,9 +31,19 @@ pub struct Args {
     /// Config files
     #[arg(value_name = "FILE")]
     files: Vec<PathBuf>,
+    #[command(flatten)]
+    how: How,
+}
+
+/// How the plan is carried out.
+#[derive(clap::Args, Debug)]
+pub struct How {
     /// Do not ask
     #[arg(short, long)]
     yes: bool,
+    /// Agree to lose what is on nodes that are stateful, or that cannot be stopped without a loss
+    #[arg(long)]
+    replace: bool,
     /// Return when the nodes are asked for, without waiting until they answer
     #[arg(long)]
     no_wait: bool,
@@ -43,7 +53,13 @@ pub struct Args {
 }
 
 pub fn run(args: &Args, app: &App) -> Result<()> {
-    let request = Request::new(&app.project, &args.name, &args.files)?;
+    apply(&args.name, &args.files, &args.how, app)
+}
+
+/// Shows the plan, asks, carries it out.
+pub fn apply(name: &str, files: &[PathBuf], args: &How, app: &App) -> Result<()> {
+    let mut request = Request::new(&app.project, name, files)?;
+    request.allow_replace(args.replace);
     let plan = app.block_on(deployment::plan(&request, &app.cx))?;
     app.ui.note(render(&plan, app.ui.err_style()).trim_end());
     ask(args, &plan, app)?;
@@ -51,7 +67,7 @@ pub fn run(args: &Args, app: &App) -> Result<()> {
     let wait = if args.no_wait { Wait::No } else { Wait::UntilAllAnswer(&client) };
     let made = app.block_on(deployment::apply(&request, &plan, wait, &app.cx))?;
     if args.json {
-        let status = app.block_on(deployment::status(&app.project, &args.name, &app.cx)).map_err(Error::begun)?;
+        let status = app.block_on(deployment::status(&app.project, name, &app.cx)).map_err(Error::begun)?;
         return app.ui.json(&status);
     }
     if !plan.is_empty() {
@@ -62,7 +78,7 @@ pub fn run(args: &Args, app: &App) -> Result<()> {
 }
 
 /// Asks whether to go on, unless nothing would change or the answer was given beforehand.
-fn ask(args: &Args, plan: &Plan, app: &App) -> Result<()> {
+fn ask(args: &How, plan: &Plan, app: &App) -> Result<()> {
     if args.yes || plan.is_empty() {
         return Ok(());
     }

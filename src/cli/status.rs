@@ -16,7 +16,7 @@ Examples:
   opsrun status 4504 --json | jq -r '.nodes[] | select(.status != \"running\").name'
 
 --json prints one object: name, uuid, provider, created, dir, inputs, nodes (name, group, index, address, port, user,
-status: running, stopped or missing), runs, interrupted (the change that was cut off, or null), holder (who is changing
+status: running, stopped or missing, id where its provider has one), runs, interrupted (the change that was cut off, or null), holder (who is changing
 it now, or null). Fields may be added; none will change.")]
 pub struct Args {
     /// The deployment

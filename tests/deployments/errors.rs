@@ -46,11 +46,11 @@ hint: Did you mean \"count\"?
     );
     refuse(
         &["region: eu-central-1\nserver_count: 1\n"],
-        "error: provider `aws` (meant by `region`, as no `provider` is given) is not in this version of opsrun yet
-  --> a.yml:1:9
-  1 | region: eu-central-1
-    |         ^
-hint: `provider: local` runs nodes on this machine; `provider: static` uses hosts you have.
+        "error: group `server` has no `instance_type`, which provider aws needs
+  --> a.yml:2:15
+  2 | server_count: 1
+    |               ^
+hint: Write `server_instance_type: …`.
 ",
     );
     refuse(

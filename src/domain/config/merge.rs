@@ -6,7 +6,20 @@ use crate::base::suggest;
 use std::sync::Arc;
 
 /// What a flat key may end in: `server_count` means `groups.server.count`.
-pub const FLAT: [&str; 8] = ["count", "instance_type", "ami", "user", "state", "image", "cpus", "memory"];
+pub const FLAT: [&str; 12] = [
+    "count",
+    "instance_type",
+    "ami",
+    "user",
+    "state",
+    "image",
+    "cpus",
+    "memory",
+    "spot",
+    "volume_type",
+    "volume_size",
+    "stateful",
+];
 /// The groups of the labs that flat keys come from.
 const LAB_GROUPS: [&str; 3] = ["server", "client", "monitor"];
 /// Keys whose values no message may show.

@@ -2,6 +2,7 @@
 //!
 //! `merge` joins the files, `schema` checks and types what they say, `files` looks at the files they name.
 
+pub mod cloud;
 mod files;
 mod merge;
 mod reader;
@@ -21,13 +22,14 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// Where nodes come from. More will follow; `schema` says so to who asks for them now.
+/// Where nodes come from.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ProviderKind {
     Local,
     Machine,
     Static,
+    Aws,
 }
 
 impl ProviderKind {
@@ -36,12 +38,17 @@ impl ProviderKind {
             Self::Local => "local",
             Self::Machine => "machine",
             Self::Static => "static",
+            Self::Aws => "aws",
         }
     }
 
     /// Whether this option of a group means anything to it.
     pub fn uses(self, option: &str) -> bool {
-        self == Self::Machine && ["image", "cpus", "memory"].contains(&option)
+        match self {
+            Self::Machine => ["image", "cpus", "memory"].contains(&option),
+            Self::Aws => cloud::GROUP.contains(&option),
+            Self::Local | Self::Static => false,
+        }
     }
 }
 
@@ -63,7 +70,7 @@ pub struct Group {
     /// Variables of its roles, before those of all groups.
     #[serde(default, skip_serializing_if = "serde_json::Map::is_empty")]
     pub vars: serde_json::Map<String, serde_json::Value>,
-    /// What only the provider understands: `instance_type`, `ami`, `state`, `image`, `cpus`, `memory`.
+    /// What only the provider understands: `instance_type`, `ami`, `state` (see `cloud`), `image`, `cpus`, `memory`.
     #[serde(flatten)]
     pub options: serde_json::Map<String, serde_json::Value>,
 }
@@ -86,6 +93,9 @@ pub struct Config {
     pub region: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub availability_zone: Option<String>,
+    /// What only rented machines need.
+    #[serde(flatten)]
+    pub cloud: cloud::Cloud,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub private_key_path: Option<PathBuf>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -194,10 +204,12 @@ impl Config {
 
     /// Returns the settings that this config's provider has no use for, as the user wrote them.
     pub fn unused(&self) -> Vec<String> {
-        let cloud = ["region", "availability_zone", "access_key", "secret_key"];
-        let mut keys: Vec<&str> = cloud.into_iter().filter(|k| self.places.contains_key(*k)).collect();
+        let rented = self.provider == ProviderKind::Aws;
+        let cloud = schema::CLOUD.iter().chain(&cloud::TOP).filter(|_| !rented);
+        let mut keys: Vec<&str> = cloud.copied().filter(|k| self.places.contains_key(*k)).collect();
         let of_group = |g: &Group| -> Vec<String> {
-            let user = g.user.as_ref().filter(|_| self.provider != ProviderKind::Static).map(|_| "user");
+            let user =
+                g.user.as_ref().filter(|_| matches!(self.provider, ProviderKind::Local | ProviderKind::Machine)).map(|_| "user");
             let options = g.options.keys().map(String::as_str).filter(|key| !self.provider.uses(key));
             options.chain(user).map(|k| format!("groups.{}.{k}", g.name)).collect()
         };

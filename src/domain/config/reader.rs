@@ -1,5 +1,6 @@
 //! Typed values out of the merged tree, each failure with the key as written, its place, what stands there and what should.
 
+use super::cloud;
 use super::merge::SECRET_KEYS;
 use super::tree::{Data, Entry, Node, Place};
 use super::{Group, SecretSource};
@@ -9,7 +10,7 @@ use crate::base::{suggest, units};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-const GROUP: [&str; 11] = ["count", "hosts", "user", "roles", "vars", "instance_type", "ami", "state", "image", "cpus", "memory"];
+const GROUP: [&str; 8] = ["count", "hosts", "user", "roles", "vars", "image", "cpus", "memory"];
 /// More nodes than this is a slip of the finger.
 const MAX_COUNT: i64 = 10_000;
 
@@ -140,10 +141,6 @@ impl<'a> Reader<'a> {
                         self.remember(format!("groups.{name}.vars.{}", var.key), var);
                     }
                 }
-                "state" => {
-                    let state = choice(key, &label, &[("running", "running"), ("stopped", "stopped")])?;
-                    group.options.insert(key.key.clone(), state.into());
-                }
                 "cpus" => {
                     group.options.insert(key.key.clone(), cpus_of(key, &label)?);
                 }
@@ -152,12 +149,15 @@ impl<'a> Reader<'a> {
                     units::parse_size(&text).map_err(|bad| as_config(&bad, key, &label))?;
                     group.options.insert(key.key.clone(), text.into());
                 }
-                "instance_type" | "ami" | "image" => {
+                "image" => {
                     group.options.insert(key.key.clone(), self.text(key, &label)?.into());
+                }
+                name if cloud::GROUP.contains(&name) => {
+                    group.options.insert(key.key.clone(), cloud::option(self, key, &label)?);
                 }
                 _ => {
                     let error = Error::config(format!("unknown key `{label}`")).at(key.place.location());
-                    return Err(match suggest::did_you_mean(&key.key, GROUP) {
+                    return Err(match suggest::did_you_mean(&key.key, GROUP.into_iter().chain(cloud::GROUP)) {
                         Some(hint) => error.hint(hint),
                         None => error,
                     });

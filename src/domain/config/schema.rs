@@ -1,5 +1,6 @@
 //! What may be written in a config, and what it means.
 
+use super::cloud;
 use super::merge::FLAT;
 use super::reader::{Reader, as_config, choice, free_map, get, wrong};
 use super::tree::{Data, Entry, Node};
@@ -10,13 +11,25 @@ use crate::base::{suggest, units};
 use std::collections::BTreeMap;
 use std::path::Path;
 
-const TOP: [&str; 16] = [
+const TOP: [&str; 28] = [
     "provider",
     "owner",
     "access_key",
     "secret_key",
     "region",
     "availability_zone",
+    "fallback_zones",
+    "endpoint_url",
+    "vpc",
+    "subnet",
+    "allow_from",
+    "addresses",
+    "bastion",
+    "proxy_command",
+    "settle_time",
+    "launch_timeout",
+    "spot_timeout",
+    "user_data_change",
     "private_key_path",
     "public_key_path",
     "known_hosts",
@@ -29,7 +42,7 @@ const TOP: [&str; 16] = [
     "secrets",
 ];
 /// Keys that only make sense where machines are rented: they tell the provider when nothing else does.
-const CLOUD: [&str; 4] = ["access_key", "secret_key", "region", "availability_zone"];
+pub const CLOUD: [&str; 4] = ["access_key", "secret_key", "region", "availability_zone"];
 
 /// Reads the merged tree.
 pub fn read(tree: &Node, home: Option<&Path>) -> Result<Config> {
@@ -50,6 +63,7 @@ pub fn read(tree: &Node, home: Option<&Path>) -> Result<Config> {
         owner: text(&mut reader, "owner")?,
         region: text(&mut reader, "region")?,
         availability_zone: text(&mut reader, "availability_zone")?,
+        cloud: cloud::read(&mut reader, top)?,
         private_key_path: path(&mut reader, "private_key_path")?,
         public_key_path: path(&mut reader, "public_key_path")?,
         known_hosts: path(&mut reader, "known_hosts")?,
@@ -77,6 +91,7 @@ pub fn read(tree: &Node, home: Option<&Path>) -> Result<Config> {
     config.places = reader.into_places();
     check_hosts(&config)?;
     check_keys(&config)?;
+    cloud::check(&config)?;
     Ok(config)
 }
 
@@ -101,11 +116,11 @@ fn check_hosts(config: &Config) -> Result<()> {
                 return Err(at_key(config, error, &key)
                     .hint(format!("Write `groups: {{ {name}: {{ hosts: [\"user@address:port\", …] }} }}`.")));
             }
-            ProviderKind::Local | ProviderKind::Machine if !group.hosts.is_empty() => {
+            ProviderKind::Local | ProviderKind::Machine | ProviderKind::Aws if !group.hosts.is_empty() => {
                 let provider = config.provider.name();
                 let error = Error::config(format!("group `{name}` has `hosts`, but the provider is `{provider}`"));
                 return Err(at_key(config, error, &key)
-                    .hint("Use `provider: static` to work on these hosts, or `count` for nodes on this machine."));
+                    .hint("Use `provider: static` to work on these hosts, or `count` for nodes that are made."));
             }
             _ => {}
         }
@@ -117,7 +132,7 @@ fn check_hosts(config: &Config) -> Result<()> {
     Ok(())
 }
 
-fn at_key(config: &Config, error: Error, key: &str) -> Error {
+pub fn at_key(config: &Config, error: Error, key: &str) -> Error {
     match config.place(key) {
         Some(place) => error.at(place),
         None => error,
@@ -139,18 +154,13 @@ fn check_top_keys(top: &[Entry]) -> Result<()> {
 
 /// Which provider: as written, or told by what only it needs.
 fn provider(top: &[Entry], groups: &[Group]) -> Result<ProviderKind> {
-    let later = |name: &str, place: &Entry, told: &str| {
-        Error::config(format!("provider `{name}`{told} is not in this version of opsrun yet"))
-            .at(place.value.place.location())
-            .hint("`provider: local` runs nodes on this machine; `provider: static` uses hosts you have.")
-    };
     if let Some(entry) = get(top, "provider") {
-        if let Data::Text(name) = &entry.value.data
-            && name == "aws"
-        {
-            return Err(later(name, entry, ""));
-        }
-        let known = [("local", ProviderKind::Local), ("machine", ProviderKind::Machine), ("static", ProviderKind::Static)];
+        let known = [
+            ("local", ProviderKind::Local),
+            ("machine", ProviderKind::Machine),
+            ("static", ProviderKind::Static),
+            ("aws", ProviderKind::Aws),
+        ];
         return choice(entry, "provider", &known);
     }
     if groups.iter().any(|g| !g.hosts.is_empty()) {
@@ -158,9 +168,8 @@ fn provider(top: &[Entry], groups: &[Group]) -> Result<ProviderKind> {
     }
     let rented = get(top, "groups").and_then(|g| g.value.map()).unwrap_or_default().iter();
     let rented = rented.flat_map(|g| g.value.map().unwrap_or_default()).filter(|e| e.key == "instance_type" || e.key == "ami");
-    if let Some(entry) = CLOUD.iter().find_map(|key| get(top, key)).or_else(|| rented.into_iter().next()) {
-        let name = entry.written.as_ref().unwrap_or(&entry.key);
-        return Err(later("aws", entry, &format!(" (meant by `{name}`, as no `provider` is given)")));
+    if CLOUD.iter().any(|key| get(top, key).is_some()) || rented.into_iter().next().is_some() {
+        return Ok(ProviderKind::Aws);
     }
     Err(Error::config("no `provider` is given").hint(
         "Add `provider: local` for nodes on this machine, or `provider: static` and `hosts` for machines you have. Config files can be given together: configs/local.yml has one.",

@@ -148,11 +148,12 @@ fn errors_name_file_line_key_and_what_was_expected() {
 fn the_provider_is_told_by_what_only_it_needs() {
     let hosts = merged(&[("a.yml", "groups: { server: { hosts: ['root@10.0.0.5:2222', bench-3] } }")]);
     assert_eq!((hosts.provider, hosts.groups[0].count), (ProviderKind::Static, 2));
+    let rented = "server_count: 1\nserver_instance_type: i4i.large\nserver_ami: ami-1";
+    assert_eq!(merged(&[("a.yml", rented)]).provider, ProviderKind::Aws);
     assert_eq!(
         refused(&[("a.yml", "server_count: 1\nserver_instance_type: i4i.large")]),
-        "provider `aws` (meant by `server_instance_type`, as no `provider` is given) is not in this version of opsrun yet\nat a.yml:2:23 server_instance_type: i4i.large\nhint: `provider: local` runs nodes on this machine; `provider: static` uses hosts you have."
+        "group `server` has no `ami`, which provider aws needs\nat a.yml:1:15 server_count: 1\nhint: Write `server_ami: …`."
     );
-    assert!(refused(&[("a.yml", "provider: aws")]).starts_with("provider `aws` is not in this version of opsrun yet\n"));
     assert!(refused(&[("a.yml", "server_count: 1")]).starts_with("no `provider` is given\nhint: Add `provider: local`"));
     assert!(refused(&[("a.yml", "provider: static\nserver_count: 1")]).starts_with("group `server` has no `hosts`"));
     assert!(refused(&[("a.yml", "provider: local\ngroups: {s: {hosts: [a]}}")]).contains("but the provider is `local`"));
@@ -308,4 +309,29 @@ fn groups_have_roles_and_variables() {
     assert!(says("roles: [a, a]").starts_with("`groups.server.roles` lists a twice\nat a.yml:2:"));
     assert!(says("vars: 3").starts_with("`groups.server.vars` must be a map, not 3"));
     assert!(says("role: [a]").contains("Did you mean \"roles\"?"));
+}
+
+#[test]
+fn keys_of_rented_machines_are_checked() {
+    let lab = |more: &str| format!("provider: aws\nserver_count: 1\nserver_instance_type: i4i.large\nserver_ami: ami-1\n{more}");
+    let one = |more: &str| refused(&[("a.yml", &lab(more))]);
+    assert!(one("allow_from: 10.1.2.3/8").contains("The network that holds 10.1.2.3/8 is 10.0.0.0/8."));
+    assert!(one("allow_from: [everywhere]").starts_with("`allow_from` must be a network like 203.0.113.0/24"));
+    assert!(one("subnet: subnet-1").starts_with("`subnet` is given without `vpc`"));
+    assert!(one("access_key: AKIA1234").starts_with("`access_key` is given without `secret_key`"));
+    assert!(one("server_spot: maybe").starts_with("`server_spot` must be true or false, not"));
+    assert!(one("server_volume_size: 0").starts_with("`server_volume_size` must be a size in GiB"));
+    assert!(one("groups: {server: {ports: [70000]}}").starts_with("`groups.server.ports` must be a list of ports"));
+    assert!(
+        one("groups: {server: {hosts: [a]}}").contains("`server_count` is 1")
+            || one("groups: {server: {hosts: [a]}}").contains("provider is `aws`")
+    );
+    assert!(one("endpoint_url: localhost").starts_with("`endpoint_url` must be an address"));
+    let good = merged(&[(
+        "a.yml",
+        &lab("allow_from: 203.0.113.7\nsettle_time: 3s\ngroups: {server: {volumes: [{device: /dev/sdf, size: 10}]}}"),
+    )]);
+    assert_eq!(good.cloud.allow_from, ["203.0.113.7/32"]);
+    assert_eq!(good.groups[0].options["volumes"][0]["type"], "gp3");
+    assert!(good.unused().is_empty());
 }

@@ -8,10 +8,10 @@ use crate::base::endpoint::HostKeyPolicy;
 use crate::base::error::{Error, Kind, Result, ResultExt};
 use crate::base::event::Cx;
 use crate::domain::config::{Config, ProviderKind};
-use crate::transport::provider::{NodeFound, NodeSpec, Site};
+use crate::domain::node::NodeSet;
+use crate::transport::provider::{NodeFound, NodeSpec, NodeStatus, Site};
 use crate::transport::state::lock::Lock;
-use crate::transport::state::{NodeRecord, Record, SCHEMA, Store, ssh_files};
-use jiff::Timestamp;
+use crate::transport::state::{NodeRecord, Record, Store, ssh_files};
 use uuid::Uuid;
 
 /// Whether to stay until every node answers.
@@ -26,12 +26,14 @@ pub enum Wait<'a> {
 pub async fn apply(request: &Request, shown: &Plan, wait: Wait<'_>, cx: &Cx) -> Result<Deployment> {
     let deployment = {
         let lock = request.store.lock_new(&format!("opsrun provision {}", request.name()))?;
-        let (record, plan) = begin(request, shown, &lock, cx).await?;
+        let (record, mut plan) = begin(request, shown, &lock, cx).await?;
+        plan.resources.clone_from(&shown.resources);
         change(request, record, &plan, &lock, cx).await.map_err(Error::begun)?
     };
     // The lock is given back: waiting changes nothing.
     if let Wait::UntilAllAnswer(reach) = wait {
-        wait_for(deployment.nodes(), reach, cx).await.map_err(Error::begun)?;
+        let up: NodeSet = deployment.nodes().iter().filter(|n| !deployment.is_stopped(&n.name)).cloned().collect();
+        wait_for(&up, reach, cx).await.map_err(Error::begun)?;
     }
     Ok(deployment)
 }
@@ -49,17 +51,8 @@ async fn begin(request: &Request, shown: &Plan, lock: &Lock, cx: &Cx) -> Result<
     };
     let plan = compare(request, old.as_ref(), &found)?;
     refuse_surprises(shown, &plan)?;
-    let mut record = old.unwrap_or_else(|| Record {
-        schema: SCHEMA,
-        name: request.name().to_owned(),
-        uuid: Uuid::new_v4(),
-        provider: request.config.provider.name().to_owned(),
-        created: Timestamp::now(),
-        inputs: Vec::new(),
-        config: serde_json::Value::Null,
-        nodes: Vec::new(),
-        dir: None,
-    });
+    refuse_losses(request, &plan)?;
+    let mut record = old.unwrap_or_else(|| request.record(Uuid::new_v4()));
     record.inputs.clone_from(&request.inputs);
     record.config = request.config.to_json();
     // Before anything is made: whatever happens from here on, the UUID finds it again.
@@ -81,25 +74,31 @@ fn refuse_foreign_files(request: &Request) -> Result<()> {
     Ok(())
 }
 
-async fn change(request: &Request, record: Record, plan: &Plan, lock: &Lock, cx: &Cx) -> Result<Deployment> {
+async fn change(request: &Request, mut record: Record, plan: &Plan, lock: &Lock, cx: &Cx) -> Result<Deployment> {
     let (store, provider) = (&request.store, &*request.provider);
     let site = site(store, &record, &request.config);
-    let names = |actions: [Action; 2]| -> Vec<String> {
+    let names = |actions: &[Action]| -> Vec<String> {
         plan.changes.iter().filter(|c| actions.contains(&c.action)).map(|c| c.node.clone()).collect()
     };
-    let remove = names([Action::Remove, Action::Change]);
-    let make = plan.specs_of(&[Action::Create, Action::Change, Action::Repair, Action::Adjust]);
-    if remove.is_empty() && make.is_empty() {
+    let work = Work {
+        remove: names(&[Action::Remove, Action::Change]),
+        make: plan.specs_of(&[Action::Create, Action::Change, Action::Repair, Action::Adjust, Action::Stop]),
+        fixtures: !plan.resources.is_empty(),
+    };
+    if work.is_nothing() {
         let found = provider.list(&site, cx).await?;
         return finish(&request.store, &request.config, record, found, lock);
     }
 
     let journal = store.journal();
-    let intent = journal.intend("provision", make.iter().map(|s| s.name.clone()).collect(), remove.clone())?;
-    let done = carry_out(request, &site, &remove, &make, cx).await;
+    let intent = journal.intend("provision", work.make.iter().map(|s| s.name.clone()).collect(), work.remove.clone())?;
+    let done = carry_out(request, &site, &work, cx).await;
     // Even after a failure or Ctrl-C the folder must say what there is; so this part cannot be cancelled.
     let after = Cx::new(Cancel::new(), cx.events.clone());
     let listed = provider.list(&site, &after).await;
+    if done.is_ok() {
+        record.tainted.retain(|node| !work.remove.contains(node));
+    }
     let result = match (done, listed) {
         (Ok(()), Ok(found)) => finish(store, &request.config, record, found, lock),
         (Err(e), Ok(found)) => {
@@ -114,12 +113,27 @@ async fn change(request: &Request, record: Record, plan: &Plan, lock: &Lock, cx:
     result.and_then(|deployment| noted.map(|()| deployment))
 }
 
-async fn carry_out(request: &Request, site: &Site, remove: &[String], make: &[NodeSpec], cx: &Cx) -> Result<()> {
+/// What there is to do.
+struct Work {
+    remove: Vec<String>,
+    make: Vec<NodeSpec>,
+    /// Something that is no node is to be made or changed.
+    fixtures: bool,
+}
+
+impl Work {
+    fn is_nothing(&self) -> bool {
+        self.remove.is_empty() && self.make.is_empty() && !self.fixtures
+    }
+}
+
+async fn carry_out(request: &Request, site: &Site, work: &Work, cx: &Cx) -> Result<()> {
+    let Work { remove, make, fixtures } = work;
     let provider = &*request.provider;
     if !remove.is_empty() {
         provider.destroy(site, remove, cx).await.context(|| format!("removing {}", remove.join(", ")))?;
     }
-    if !make.is_empty() {
+    if !make.is_empty() || *fixtures {
         provider.create(site, make, cx).await.context(|| format!("creating the nodes of {}", request.name()))?;
     }
     // What appeared since the plan was made is of a command that was cut off: nobody has used it, nobody wants it.
@@ -159,7 +173,7 @@ fn node_records(config: &Config, site: &Site, mut found: Vec<NodeFound>) -> Vec<
     found.sort_by_key(rank);
     found
         .into_iter()
-        .map(|NodeFound { spec, mut endpoint, host_keys, .. }| {
+        .map(|NodeFound { spec, status, mut endpoint, host_keys }| {
             endpoint.name.clone_from(&spec.name);
             if let Some(key) = &config.private_key_path {
                 endpoint.keys = vec![key.clone()];
@@ -177,9 +191,21 @@ fn node_records(config: &Config, site: &Site, mut found: Vec<NodeFound>) -> Vec<
             if let Some(policy) = config.host_keys {
                 endpoint.host_keys = policy;
             }
-            NodeRecord { name: spec.name, group: spec.group, index: spec.index, endpoint, host_keys }
+            let stopped = status != NodeStatus::Running;
+            NodeRecord { name: spec.name, group: spec.group, index: spec.index, endpoint, host_keys, stopped }
         })
         .collect()
+}
+
+/// What would be lost for good needs a word of its own from the user.
+pub fn refuse_losses(request: &Request, plan: &Plan) -> Result<()> {
+    let lost: Vec<String> =
+        plan.changes.iter().filter_map(|c| c.loses.as_ref().map(|why| format!("{} ({why})", c.node))).collect();
+    if lost.is_empty() || request.replace {
+        return Ok(());
+    }
+    Err(Error::new(Kind::Usage, format!("data would be lost on {}", lost.join(", ")))
+        .hint("If that is what you want, say so: --replace. Otherwise take the change out of the config."))
 }
 
 fn deployment_yml(request: &Request, record: &Record) -> Result<String> {
@@ -204,9 +230,10 @@ fn refuse_surprises(shown: &Plan, now: &Plan) -> Result<()> {
         Action::Change => "replace",
         Action::Repair => "bring back",
         Action::Adjust => "adjust",
+        Action::Stop => "stop",
         Action::Unchanged => "unchanged",
     };
-    let differences: Vec<String> = now
+    let mut differences: Vec<String> = now
         .changes
         .iter()
         .filter_map(|change| {
@@ -223,6 +250,11 @@ fn refuse_surprises(shown: &Plan, now: &Plan) -> Result<()> {
             (!expected).then(|| format!("{}: {was}, now {}", change.node, word(change.action)))
         })
         .collect();
+    let new = now.changes.iter().filter(|c| c.loses.is_some());
+    differences.extend(new.filter_map(|c| {
+        let known = shown.changes.iter().any(|s| s.node == c.node && s.loses == c.loses);
+        (!known).then(|| format!("{}: {}", c.node, c.loses.as_deref().unwrap_or_default()))
+    }));
     if differences.is_empty() {
         return Ok(());
     }

@@ -31,7 +31,7 @@ pub(super) async fn destroy_with(store: &Store, provider: Option<&dyn Provider>,
     let provider = if let Some(given) = provider {
         given
     } else {
-        registered = provider_of(&record)?;
+        registered = provider_of(store, &record)?;
         &*registered
     };
     let site = site(store, &record, &config_of(&record)?);

@@ -4,6 +4,7 @@
 //! The provider is asked what exists each time, so each of these can be repeated after a crash and then converges.
 
 mod apply;
+mod aws;
 mod destroy;
 #[cfg(test)]
 mod fake;
@@ -12,18 +13,22 @@ mod power;
 mod registry;
 mod request;
 mod status;
+mod taint;
 #[cfg(test)]
 mod tests;
 mod wait;
 mod wake;
 
+pub use crate::transport::provider::aws::policy::document as aws_policy;
+pub use crate::transport::provider::{Fate, Fixture};
 pub use apply::{Wait, apply};
 pub use destroy::destroy;
 pub use plan::{Action, NodeChange, Plan, plan};
 pub use power::{Power, power, save_image};
-pub use registry::provider_for;
+pub use registry::{Background, provider_for};
 pub use request::Request;
 pub use status::{GroupCount, NodeState, NodeStatusLine, Status, Summary, list, status};
+pub use taint::taint;
 pub use wait::Reach;
 pub use wake::open_awake;
 
@@ -133,6 +138,11 @@ impl Deployment {
         self.store.lock(command)?.ok_or_else(gone)
     }
 
+    /// Whether the node was kept down on purpose when last provisioned.
+    fn is_stopped(&self, node: &str) -> bool {
+        self.record.nodes.iter().any(|n| n.name == node && n.stopped)
+    }
+
     /// All nodes: by group as configured, then by index.
     pub fn nodes(&self) -> &NodeSet {
         &self.nodes
@@ -190,6 +200,6 @@ fn key_files(store: &Store, config: &Config) -> KeyFiles {
 }
 
 /// The provider of a recorded deployment.
-fn provider_of(record: &Record) -> Result<Box<dyn Provider>> {
-    provider_for(config_of(record)?.provider)
+fn provider_of(store: &Store, record: &Record) -> Result<Box<dyn Provider>> {
+    provider_for(&config_of(record)?, &Background { store, inputs: &record.inputs, created: record.created, complete: false })
 }

@@ -3,10 +3,11 @@
 use super::{Request, site};
 use crate::base::error::Result;
 use crate::base::event::Cx;
-use crate::transport::provider::{NodeFound, NodeSpec, NodeStatus};
+use crate::transport::provider::{Fixture, NodeFound, NodeSpec, Remedy};
 use crate::transport::state::Record;
 use serde::Serialize;
 use serde_json::Value;
+use uuid::Uuid;
 
 /// What will happen to a node.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
@@ -18,8 +19,10 @@ pub enum Action {
     Change,
     /// Exists but does not run: brought back.
     Repair,
-    /// Differs in what can be changed while it is used.
+    /// Differs in what can be changed without making it anew.
     Adjust,
+    /// Runs, and is to be kept without running.
+    Stop,
     Unchanged,
 }
 
@@ -39,6 +42,9 @@ pub struct NodeChange {
     pub action: Action,
     /// Why; empty for a node that stays as it is.
     pub reason: String,
+    /// What is lost by it that needs `--replace`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub loses: Option<String>,
 }
 
 /// Everything that `apply` would do.
@@ -50,6 +56,9 @@ pub struct Plan {
     pub new: bool,
     /// Nodes to remove first, highest index first, then the others in the config's order.
     pub changes: Vec<NodeChange>,
+    /// What happens to what is no node: networks, keys, open ports.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub resources: Vec<Fixture>,
     /// Settings that differ from the last time and touch no node, by their dotted names.
     pub settings: Vec<String>,
     /// What the user should know.
@@ -75,7 +84,10 @@ impl Plan {
 
     /// Whether all is as it should be.
     pub fn is_empty(&self) -> bool {
-        !self.new && self.settings.is_empty() && self.changes.iter().all(|c| c.action == Action::Unchanged)
+        !self.new
+            && self.settings.is_empty()
+            && self.resources.is_empty()
+            && self.changes.iter().all(|c| c.action == Action::Unchanged)
     }
 
     /// Returns the specs of nodes to which one of these happens.
@@ -94,7 +106,13 @@ pub async fn plan(request: &Request, cx: &Cx) -> Result<Plan> {
         Some(record) => request.provider.list(&site(&request.store, record, &request.config), cx).await?,
         None => Vec::new(),
     };
-    compare(request, record.as_ref(), &found)
+    let mut plan = compare(request, record.as_ref(), &found)?;
+    let place = record.unwrap_or_else(|| request.record(Uuid::nil()));
+    let site = site(&request.store, &place, &request.config);
+    let survey = request.provider.survey(&site, &plan.specs, cx).await?;
+    plan.resources = survey.fixtures;
+    plan.notes.extend(survey.notes);
+    Ok(plan)
 }
 
 /// The plan, from what is wanted, recorded and found.
@@ -108,13 +126,20 @@ pub(super) fn compare(request: &Request, record: Option<&Record>, found: &[NodeF
     for spec in &specs {
         let (action, reason) = match found.iter().find(|f| f.spec.name == spec.name) {
             None => (Action::Create, reasons.for_creation(spec)),
-            Some(f) if differing(&f.spec, spec).iter().any(|key| !request.provider.adjusts(key)) => {
-                (Action::Change, differences(&f.spec, spec))
+            Some(_) if record.is_some_and(|r| r.tainted.contains(&spec.name)) => {
+                let group = request.config.group(&spec.group);
+                let stateful = group.is_some_and(|g| g.options.get("stateful") == Some(&Value::Bool(true)));
+                let loses = stateful.then(|| format!("group {} is stateful", spec.group));
+                changes.push(NodeChange { loses, ..change(spec, Action::Change, "tainted".to_owned()) });
+                continue;
             }
-            Some(f) if f.status == NodeStatus::Stopped => (Action::Repair, "it does not run".to_owned()),
-            Some(f) if f.status == NodeStatus::Off => (Action::Repair, "it was stopped".to_owned()),
-            Some(f) if f.spec.options != spec.options => (Action::Adjust, differences(&f.spec, spec)),
-            Some(_) => (Action::Unchanged, String::new()),
+            Some(f) => {
+                changes.push(match request.provider.difference(f, spec) {
+                    None => change(spec, Action::Unchanged, String::new()),
+                    Some(d) => NodeChange { loses: d.loses, ..change(spec, action_of(d.remedy), d.reason) },
+                });
+                continue;
+            }
         };
         changes.push(change(spec, action, reason));
     }
@@ -123,6 +148,7 @@ pub(super) fn compare(request: &Request, record: Option<&Record>, found: &[NodeF
         provider: request.config.provider.name().to_owned(),
         new: record.is_none(),
         changes,
+        resources: Vec::new(),
         settings: record.map(|r| setting_differences(&r.config, &request.config.to_json())).unwrap_or_default(),
         notes: notes(request)?,
         specs,
@@ -130,7 +156,16 @@ pub(super) fn compare(request: &Request, record: Option<&Record>, found: &[NodeF
 }
 
 fn change(spec: &NodeSpec, action: Action, reason: String) -> NodeChange {
-    NodeChange { node: spec.name.clone(), group: spec.group.clone(), index: spec.index, action, reason }
+    NodeChange { node: spec.name.clone(), group: spec.group.clone(), index: spec.index, action, reason, loses: None }
+}
+
+fn action_of(remedy: Remedy) -> Action {
+    match remedy {
+        Remedy::Replace => Action::Change,
+        Remedy::Adjust => Action::Adjust,
+        Remedy::Start => Action::Repair,
+        Remedy::Stop => Action::Stop,
+    }
 }
 
 struct Reasons<'a> {
@@ -164,30 +199,6 @@ impl Reasons<'_> {
             (_, Some(new)) => format!("{group} has {new} nodes in the config"),
         }
     }
-}
-
-/// The options that differ, sorted.
-fn differing<'a>(old: &'a NodeSpec, new: &'a NodeSpec) -> Vec<&'a String> {
-    let mut keys: Vec<&String> = old.options.keys().chain(new.options.keys()).collect();
-    keys.sort();
-    keys.dedup();
-    keys.retain(|key| old.options.get(*key) != new.options.get(*key));
-    keys
-}
-
-/// "host: a -> b" for each option that differs.
-fn differences(old: &NodeSpec, new: &NodeSpec) -> String {
-    let show = |value: Option<&Value>| match value {
-        None => "none".to_owned(),
-        Some(Value::String(text)) => text.clone(),
-        Some(other) => other.to_string(),
-    };
-    differing(old, new)
-        .into_iter()
-        .map(|k| (k, old.options.get(k), new.options.get(k)))
-        .map(|(k, a, b)| format!("{k}: {} -> {}", show(a), show(b)))
-        .collect::<Vec<_>>()
-        .join(", ")
 }
 
 /// Dotted names of what differs, nodes apart.

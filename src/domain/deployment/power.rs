@@ -85,6 +85,6 @@ fn hold(project: &Project, name: &str, word: &str) -> Result<Held> {
     let store = Store::new(&deployments, name)?;
     let lock = store.lock(&format!("opsrun {word} {name}"))?;
     let (Some(lock), Some(record)) = (lock, store.read()?) else { return Err(state::not_found(&deployments, name)) };
-    let (provider, site) = (provider_of(&record)?, site(&store, &record, &config_of(&record)?));
+    let (provider, site) = (provider_of(&store, &record)?, site(&store, &record, &config_of(&record)?));
     Ok(Held { store, record, provider, site, lock })
 }

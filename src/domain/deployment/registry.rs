@@ -1,19 +1,40 @@
 //! Every provider there is, in one readable list.
 
+use super::aws;
 use crate::base::error::{IoResultExt, Result};
 use crate::base::project::Project;
-use crate::domain::config::ProviderKind;
+use crate::domain::config::{Config, ProviderKind};
 use crate::transport::provider::Provider;
+use crate::transport::provider::aws::Aws;
 use crate::transport::provider::local::Local;
 use crate::transport::provider::machine::Machine;
 use crate::transport::provider::static_hosts::StaticHosts;
+use crate::transport::state::Store;
+use jiff::Timestamp;
+use std::path::PathBuf;
+use std::sync::Arc;
 
-/// Returns the provider of this kind.
-pub fn provider_for(kind: ProviderKind) -> Result<Box<dyn Provider>> {
+/// What a provider may need to know besides the config.
+pub struct Background<'a> {
+    pub store: &'a Store,
+    /// The config files.
+    pub inputs: &'a [PathBuf],
+    pub created: Timestamp,
+    /// Nodes may be made: all that this takes must be at hand.
+    pub complete: bool,
+}
+
+/// Returns the provider that the config names.
+pub fn provider_for(config: &Config, background: &Background) -> Result<Box<dyn Provider>> {
     let exe = || std::env::current_exe().at("find", "opsrun's own program");
-    Ok(match kind {
+    Ok(match config.provider {
         ProviderKind::Local => Box::new(Local::new(exe()?)),
         ProviderKind::Machine => Box::new(Machine::new(exe()?, Project::find()?.cache)),
         ProviderKind::Static => Box::new(StaticHosts::new()),
+        ProviderKind::Aws => {
+            let Background { store, inputs, created, complete } = background;
+            let settings = aws::settings(config, inputs, *created, *complete)?;
+            Box::new(Aws::new(settings, Arc::new(aws::Kept(store.journal()))))
+        }
     })
 }

@@ -1,14 +1,16 @@
 //! What the user wants: a name, and the config it should be.
 
-use super::{config_of, provider_for};
+use super::{Background, config_of, provider_for};
 use crate::base::error::{Error, IoResultExt, Result};
 use crate::base::project::Project;
 use crate::domain::config::{Config, Group, ProviderKind};
 use crate::transport::provider::{NodeSpec, Provider};
-use crate::transport::state::{self, Record, Store};
+use crate::transport::state::{self, Record, SCHEMA, Store};
+use jiff::Timestamp;
 use serde_json::{Map, Value};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use uuid::Uuid;
 
 /// A deployment as it should be.
 #[derive(Clone)]
@@ -17,6 +19,10 @@ pub struct Request {
     pub(super) config: Config,
     pub(super) inputs: Vec<PathBuf>,
     pub(super) provider: Arc<dyn Provider>,
+    /// When the deployment was made, or now.
+    pub(super) created: Timestamp,
+    /// The user agrees to lose what is on stateful nodes.
+    pub(super) replace: bool,
 }
 
 impl std::fmt::Debug for Request {
@@ -42,10 +48,17 @@ impl Request {
         };
         // The user's own words for the files, where there are any: errors repeat them.
         let config = Config::load(if files.is_empty() { &inputs } else { files })?;
-        let provider = provider_for(config.provider)?.into();
-        let request = Self { store, config, inputs, provider };
+        let created = record.as_ref().map_or_else(Timestamp::now, |r| r.created);
+        let background = Background { store: &store, inputs: &inputs, created, complete: true };
+        let provider = provider_for(&config, &background)?.into();
+        let request = Self { store, config, inputs, provider, created, replace: false };
         request.check(record.as_ref())?;
         Ok(request)
+    }
+
+    /// Lets nodes be replaced, or stopped, that lose data by it.
+    pub fn allow_replace(&mut self, yes: bool) {
+        self.replace = yes;
     }
 
     pub fn name(&self) -> &str {
@@ -54,6 +67,22 @@ impl Request {
 
     pub fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// What is written down of a deployment that is new.
+    pub(super) fn record(&self, uuid: Uuid) -> Record {
+        Record {
+            schema: SCHEMA,
+            name: self.name().to_owned(),
+            uuid,
+            provider: self.config.provider.name().to_owned(),
+            created: self.created,
+            inputs: Vec::new(),
+            config: Value::Null,
+            nodes: Vec::new(),
+            tainted: Vec::new(),
+            dir: None,
+        }
     }
 
     /// A deployment stays with its provider.
@@ -103,7 +132,8 @@ fn options(config: &Config, group: &Group, index: usize) -> Map<String, Value> {
     };
     match config.provider {
         // Its nodes have one user, who runs opsrun.
-        ProviderKind::Local => {}
+        // On EC2, the provider has the whole config, and compares it with what the cloud says of each machine.
+        ProviderKind::Local | ProviderKind::Aws => {}
         ProviderKind::Machine => {
             let known = group.options.iter().filter(|(key, _)| ProviderKind::Machine.uses(key));
             options.extend(known.map(|(key, value)| (key.clone(), value.clone())));

@@ -32,6 +32,9 @@ pub struct NodeStatusLine {
     pub port: u16,
     pub user: String,
     pub status: NodeState,
+    /// What its provider calls it, where that is another name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
 }
 
 /// A deployment as it stands. Programs read this as JSON: fields may be added, none change.
@@ -55,7 +58,7 @@ pub struct Status {
 /// Asks the provider how each node is.
 pub async fn status(project: &Project, name: &str, cx: &Cx) -> Result<Status> {
     let deployment = Deployment::open(project, name)?;
-    let provider = provider_of(&deployment.record)?;
+    let provider = provider_of(&deployment.store, &deployment.record)?;
     status_with(&deployment, &*provider, cx).await
 }
 
@@ -65,6 +68,10 @@ pub(super) async fn status_with(deployment: &Deployment, provider: &dyn Provider
         Some(NodeStatus::Running) => NodeState::Running,
         Some(NodeStatus::Stopped | NodeStatus::Off) => NodeState::Stopped,
         None => NodeState::Missing,
+    };
+    let id = |name: &str| {
+        let found = found.iter().find(|f| f.spec.name == name)?;
+        found.spec.options.get("id").and_then(|id| id.as_str()).map(str::to_owned)
     };
     let mut nodes: Vec<NodeStatusLine> = deployment
         .nodes()
@@ -77,6 +84,7 @@ pub(super) async fn status_with(deployment: &Deployment, provider: &dyn Provider
             port: n.endpoint.port,
             user: n.endpoint.user.clone(),
             status: state(&n.name),
+            id: id(&n.name),
         })
         .collect();
     // Made by a command that was cut off before it could write them down.
@@ -89,6 +97,7 @@ pub(super) async fn status_with(deployment: &Deployment, provider: &dyn Provider
         port: f.endpoint.port,
         user: f.endpoint.user.clone(),
         status: state(&f.spec.name),
+        id: id(&f.spec.name),
     }));
     let holder = lock::holder(deployment.dir());
     let unfinished = deployment.store.journal().unfinished()?.map(|e| e.action);

@@ -36,6 +36,8 @@ impl Lab {
             config,
             inputs: vec!["/configs/lab.yml".into()],
             provider: Arc::new(self.provider.clone()),
+            created: Timestamp::now(),
+            replace: false,
         }
     }
 

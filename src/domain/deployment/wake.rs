@@ -5,6 +5,7 @@ use super::{Deployment, provider_of, site};
 use crate::base::error::{Kind, Result, ResultExt};
 use crate::base::event::Cx;
 use crate::base::project::Project;
+use crate::domain::config::ProviderKind;
 use crate::domain::fleet::fold_names;
 use crate::transport::provider::{NodeFound, NodeStatus, Provider};
 use std::time::{Duration, Instant};
@@ -15,7 +16,10 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Opens the deployment and makes sure that nodes which are processes of this machine are up.
 pub async fn open_awake(project: &Project, name: &str, cx: &Cx) -> Result<Deployment> {
     let deployment = Deployment::open(project, name)?;
-    let provider = provider_of(&deployment.record)?;
+    if deployment.config.provider == ProviderKind::Aws {
+        return Ok(deployment);
+    }
+    let provider = provider_of(&deployment.store, &deployment.record)?;
     if !provider.runs_here() {
         return Ok(deployment);
     }

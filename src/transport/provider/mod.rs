@@ -1,5 +1,7 @@
 //! Where nodes come from. One trait: what exists, create, change, destroy.
 
+pub mod aws;
+pub mod calls;
 mod files;
 pub mod local;
 pub mod machine;
@@ -11,6 +13,7 @@ use crate::base::error::{Error, Kind, Result};
 use crate::base::event::Cx;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use std::path::PathBuf;
 
 /// A node as the config wants it.
@@ -22,7 +25,7 @@ pub struct NodeSpec {
     pub index: usize,
     /// What only this provider understands (`instance_type`, `host`, …), as the config gave it for the group.
     #[serde(default)]
-    pub options: serde_json::Map<String, serde_json::Value>,
+    pub options: Map<String, Value>,
 }
 
 /// Whether a node can be used.
@@ -61,6 +64,82 @@ pub struct Site {
     pub public_key: PathBuf,
 }
 
+/// What makes a node that differs what it should be.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Remedy {
+    /// Removed and made anew.
+    Replace,
+    /// Changed in place, by `create`.
+    Adjust,
+    Start,
+    Stop,
+}
+
+/// In what a node differs from what is wanted.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Difference {
+    pub remedy: Remedy,
+    pub reason: String,
+    /// What is lost by it that the user must agree to by name (`--replace`).
+    pub loses: Option<String>,
+}
+
+impl Difference {
+    pub fn new(remedy: Remedy, reason: impl Into<String>) -> Self {
+        Self { remedy, reason: reason.into(), loses: None }
+    }
+}
+
+/// The options that differ, sorted.
+fn differing<'a>(old: &'a Map<String, Value>, new: &'a Map<String, Value>) -> Vec<&'a String> {
+    let mut keys: Vec<&String> = old.keys().chain(new.keys()).collect();
+    keys.sort();
+    keys.dedup();
+    keys.retain(|key| old.get(*key) != new.get(*key));
+    keys
+}
+
+/// "host: a -> b" for each option that differs.
+fn option_differences(old: &Map<String, Value>, new: &Map<String, Value>) -> String {
+    let show = |value: Option<&Value>| match value {
+        None => "none".to_owned(),
+        Some(Value::String(text)) => text.clone(),
+        Some(other) => other.to_string(),
+    };
+    differing(old, new)
+        .into_iter()
+        .map(|k| (k, old.get(k), new.get(k)))
+        .map(|(k, a, b)| format!("{k}: {} -> {}", show(a), show(b)))
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
+/// What happens to something that is no node.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Fate {
+    Create,
+    Change,
+    Remove,
+}
+
+/// Something that a deployment needs besides its nodes: a network, a key pair, an open port.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct Fixture {
+    pub fate: Fate,
+    /// `security group server`
+    pub what: String,
+    pub reason: String,
+}
+
+/// What `survey` found.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Survey {
+    pub fixtures: Vec<Fixture>,
+    /// What the user should know.
+    pub notes: Vec<String>,
+}
+
 /// Makes and unmakes nodes. Every call can be repeated after a crash at any point and then converges.
 #[async_trait]
 pub trait Provider: Send + Sync {
@@ -80,6 +159,26 @@ pub trait Provider: Send + Sync {
     /// Whether a change of this option needs no new node: `create` brings it about on the one there is.
     fn adjusts(&self, _option: &str) -> bool {
         false
+    }
+
+    /// What the deployment needs besides its nodes, and whether the nodes can be had at all. Reads only.
+    async fn survey(&self, _site: &Site, _specs: &[NodeSpec], _cx: &Cx) -> Result<Survey> {
+        Ok(Survey::default())
+    }
+
+    /// What it takes to make a node that exists what is wanted; none when it is so already.
+    fn difference(&self, found: &NodeFound, wanted: &NodeSpec) -> Option<Difference> {
+        let (old, new) = (&found.spec.options, &wanted.options);
+        let keys = differing(old, new);
+        match found.status {
+            _ if keys.iter().any(|key| !self.adjusts(key)) => {
+                Some(Difference::new(Remedy::Replace, option_differences(old, new)))
+            }
+            NodeStatus::Stopped => Some(Difference::new(Remedy::Start, "it does not run")),
+            NodeStatus::Off => Some(Difference::new(Remedy::Start, "it was stopped")),
+            NodeStatus::Running if keys.is_empty() => None,
+            NodeStatus::Running => Some(Difference::new(Remedy::Adjust, option_differences(old, new))),
+        }
     }
 
     /// Every node of the deployment that exists, in any order. Reads only.

@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::fs::OpenOptions;
 use std::io::{Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use uuid::Uuid;
 
@@ -33,6 +34,18 @@ pub enum What {
     Done,
     Failed {
         error: String,
+    },
+    /// A call to a cloud, about to be made.
+    Call {
+        call: String,
+        request: serde_json::Value,
+    },
+    /// What it answered.
+    Reply {
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        ids: Vec<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        error: Option<String>,
     },
 }
 
@@ -71,10 +84,24 @@ impl Journal {
         self.append(&Entry { at: Timestamp::now(), id: intent.id, action: intent.action, what })
     }
 
+    /// Writes down a call that is about to be made to a cloud. Durable when this returns; the ID joins the reply to it.
+    pub fn call(&self, call: &str, request: serde_json::Value) -> Result<Uuid> {
+        let id = Uuid::new_v4();
+        let what = What::Call { call: call.to_owned(), request };
+        self.append(&Entry { at: Timestamp::now(), id, action: "call".to_owned(), what })?;
+        Ok(id)
+    }
+
+    /// Writes down what the call made, or that it was refused.
+    pub fn reply(&self, id: Uuid, ids: Vec<String>, error: Option<String>) -> Result<()> {
+        self.append(&Entry { at: Timestamp::now(), id, action: "call".to_owned(), what: What::Reply { ids, error } })
+    }
+
     fn append(&self, entry: &Entry) -> Result<()> {
         let mut line = serde_json::to_vec(entry).unwrap_or_default();
         line.push(b'\n');
-        let mut file = OpenOptions::new().create(true).read(true).append(true).open(&self.path).at("write", &self.path)?;
+        let mut file =
+            OpenOptions::new().create(true).read(true).append(true).mode(0o600).open(&self.path).at("write", &self.path)?;
         // A line torn by a crash is closed off first, so that it spoils no other.
         let mut last = [b'\n'];
         if file.seek(SeekFrom::End(-1)).is_ok() {
@@ -98,6 +125,7 @@ impl Journal {
 
     /// Returns the last intent if nothing is known of its outcome: the process was cut off, or is still at it.
     pub fn unfinished(&self) -> Result<Option<Entry>> {
-        Ok(self.read()?.pop().filter(|e| matches!(e.what, What::Intent { .. })))
+        let own = |e: &Entry| !matches!(e.what, What::Call { .. } | What::Reply { .. });
+        Ok(self.read()?.into_iter().rfind(own).filter(|e| matches!(e.what, What::Intent { .. })))
     }
 }

@@ -40,6 +40,9 @@ pub struct Record {
     /// The merged config, without secrets.
     pub config: serde_json::Value,
     pub nodes: Vec<NodeRecord>,
+    /// Nodes that the next provision makes anew.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tainted: Vec<String>,
     /// The folder it was written to; see `origin`. Only in the file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dir: Option<PathBuf>,
@@ -55,6 +58,9 @@ pub struct NodeRecord {
     /// In known_hosts form, where the provider told them.
     #[serde(default)]
     pub host_keys: Vec<String>,
+    /// It exists and does not run.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stopped: bool,
 }
 
 /// The folder of one deployment, whether it exists or not.

@@ -8,7 +8,14 @@ fn node(name: &str, port: u16) -> NodeRecord {
     endpoint.keys = vec!["/a dir/keys/100%".into()];
     endpoint.known_hosts = vec!["/a dir/known_hosts".into()];
     let (group, index) = name.rsplit_once('-').unwrap();
-    NodeRecord { name: name.into(), group: group.into(), index: index.parse().unwrap(), endpoint, host_keys: Vec::new() }
+    NodeRecord {
+        name: name.into(),
+        group: group.into(),
+        index: index.parse().unwrap(),
+        endpoint,
+        host_keys: Vec::new(),
+        stopped: false,
+    }
 }
 
 fn record(name: &str) -> Record {
@@ -21,6 +28,7 @@ fn record(name: &str) -> Record {
         inputs: vec!["/configs/local.yml".into()],
         config: serde_json::json!({ "provider": "local", "groups": {} }),
         nodes: vec![node("server-0", 22)],
+        tainted: Vec::new(),
         dir: None,
     }
 }

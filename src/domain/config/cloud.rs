@@ -1,0 +1,252 @@
+//! Keys that only a provider of rented machines has a use for.
+
+use super::reader::{Reader, as_config, choice, get, wrong};
+use super::schema::at_key;
+use super::tree::{Data, Entry, Node};
+use super::{Config, ProviderKind};
+use crate::base::error::{Error, Result};
+use crate::base::units;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// Keys at the top of a config.
+pub const TOP: [&str; 12] = [
+    "fallback_zones",
+    "endpoint_url",
+    "vpc",
+    "subnet",
+    "allow_from",
+    "addresses",
+    "bastion",
+    "proxy_command",
+    "settle_time",
+    "launch_timeout",
+    "spot_timeout",
+    "user_data_change",
+];
+
+/// Keys of a group.
+pub const GROUP: [&str; 12] = [
+    "instance_type",
+    "ami",
+    "state",
+    "spot",
+    "volume_type",
+    "volume_size",
+    "volumes",
+    "user_data",
+    "ports",
+    "web_ports",
+    "instance_profile",
+    "stateful",
+];
+
+/// Which of a machine's addresses is connected to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Addresses {
+    Public,
+    Private,
+}
+
+/// What changed user data means for machines that have the old.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum UserDataChange {
+    Replace,
+    Store,
+}
+
+/// The keys at the top.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Cloud {
+    /// Tried in this order when `availability_zone` has no room.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub fallback_zones: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub endpoint_url: Option<String>,
+    /// A VPC that is there already: used, never deleted. So with the subnet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vpc: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subnet: Option<String>,
+    /// Networks that may reach port 22 and the web ports.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub allow_from: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub addresses: Option<Addresses>,
+    /// `user@host:port` to go through.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bastion: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub proxy_command: Option<String>,
+    /// How long the cloud may take until what was made is seen by every reader.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub settle_time: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub launch_timeout: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub spot_timeout: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user_data_change: Option<UserDataChange>,
+}
+
+/// Reads the keys at the top.
+pub fn read(reader: &mut Reader, top: &[Entry]) -> Result<Cloud> {
+    let text = |reader: &mut Reader, key| reader.optional(top, key, Reader::text);
+    let time = |reader: &mut Reader, key| {
+        reader.optional(top, key, |reader, entry, name| {
+            let text = reader.text(entry, name)?;
+            units::parse_duration(&text).map_err(|bad| as_config(&bad, entry, name))?;
+            Ok(text)
+        })
+    };
+    Ok(Cloud {
+        fallback_zones: reader.optional(top, "fallback_zones", |_, e, name| texts(e, name))?.unwrap_or_default(),
+        endpoint_url: reader.optional(top, "endpoint_url", url)?,
+        vpc: text(reader, "vpc")?,
+        subnet: text(reader, "subnet")?,
+        allow_from: reader.optional(top, "allow_from", |_, e, name| networks(e, name))?.unwrap_or_default(),
+        addresses: reader.optional(top, "addresses", |_, e, name| {
+            choice(e, name, &[("public", Addresses::Public), ("private", Addresses::Private)])
+        })?,
+        bastion: text(reader, "bastion")?,
+        proxy_command: text(reader, "proxy_command")?,
+        settle_time: time(reader, "settle_time")?,
+        launch_timeout: time(reader, "launch_timeout")?,
+        spot_timeout: time(reader, "spot_timeout")?,
+        user_data_change: reader.optional(top, "user_data_change", |_, e, name| {
+            choice(e, name, &[("replace", UserDataChange::Replace), ("store", UserDataChange::Store)])
+        })?,
+    })
+}
+
+/// Reads one key of a group.
+pub fn option(reader: &Reader, entry: &Entry, name: &str) -> Result<Value> {
+    Ok(match entry.key.as_str() {
+        "state" => choice(entry, name, &[("running", "running"), ("stopped", "stopped")])?.into(),
+        "spot" | "stateful" => match entry.value.data {
+            Data::Bool(word) => word.into(),
+            _ => return Err(wrong(entry, name, "must be true or false")),
+        },
+        "instance_type" => match &entry.value.data {
+            Data::List(_) => texts(entry, name)?.into(),
+            _ => reader.text(entry, name)?.into(),
+        },
+        "volume_size" => gibibytes(&entry.value, entry, name)?.into(),
+        "volumes" => volumes(entry, name)?,
+        "ports" | "web_ports" => ports(entry, name)?,
+        "user_data" => reader.path(entry, name)?.to_string_lossy().into_owned().into(),
+        _ => reader.text(entry, name)?.into(),
+    })
+}
+
+/// What only makes sense together.
+pub fn check(config: &Config) -> Result<()> {
+    if config.provider != ProviderKind::Aws {
+        return Ok(());
+    }
+    let cloud = &config.cloud;
+    if cloud.subnet.is_some() && cloud.vpc.is_none() {
+        let error = Error::config("`subnet` is given without `vpc`");
+        return Err(at_key(config, error, "subnet").hint("Name the VPC it belongs to as well: `vpc: vpc-…`."));
+    }
+    if cloud.bastion.is_some() && cloud.proxy_command.is_some() {
+        let error = Error::config("`bastion` and `proxy_command` are both given");
+        return Err(at_key(config, error, "proxy_command").hint("Keep one: either is a way to the nodes."));
+    }
+    for (one, other) in [("access_key", "secret_key"), ("secret_key", "access_key")] {
+        if config.places.contains_key(one) && !config.places.contains_key(other) {
+            let error = Error::config(format!("`{one}` is given without `{other}`"));
+            return Err(at_key(config, error, one)
+                .hint("Give both, or neither: then the credentials that every AWS tool uses are taken."));
+        }
+    }
+    for group in config.groups.iter().filter(|g| g.count > 0) {
+        for needed in ["instance_type", "ami"] {
+            if !group.options.contains_key(needed) {
+                let error = Error::config(format!("group `{}` has no `{needed}`, which provider aws needs", group.name));
+                let error = at_key(config, error, &format!("groups.{}.count", group.name));
+                return Err(error.hint(format!("Write `{}_{needed}: …`.", group.name)));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn texts(entry: &Entry, name: &str) -> Result<Vec<String>> {
+    let expected = "must be a list of words";
+    let one = |node: &Node| match &node.data {
+        Data::Text(text) if !text.trim().is_empty() => Ok(text.clone()),
+        _ => Err(wrong(entry, name, expected)),
+    };
+    match &entry.value.data {
+        Data::List(items) if !items.is_empty() => items.iter().map(one).collect(),
+        _ => Err(wrong(entry, name, expected)),
+    }
+}
+
+fn url(reader: &Reader, entry: &Entry, name: &str) -> Result<String> {
+    let text = reader.text(entry, name)?;
+    if text.starts_with("http://") || text.starts_with("https://") {
+        return Ok(text);
+    }
+    Err(wrong(entry, name, "must be an address like \"http://127.0.0.1:5000\""))
+}
+
+/// `203.0.113.7` or `203.0.113.0/24`, one or a list.
+fn networks(entry: &Entry, name: &str) -> Result<Vec<String>> {
+    let expected = "must be a network like 203.0.113.0/24, or a list of such";
+    let one = |node: &Node| {
+        let Data::Text(text) = &node.data else { return Err(wrong(entry, name, expected)) };
+        let (address, bits) = text.split_once('/').unwrap_or((text, "32"));
+        let address: std::net::Ipv4Addr = address.parse().map_err(|_| wrong(entry, name, expected))?;
+        let bits: u32 = bits.parse().ok().filter(|b| *b <= 32).ok_or_else(|| wrong(entry, name, expected))?;
+        let mask = u32::MAX.checked_shl(32 - bits).unwrap_or(0);
+        let network = std::net::Ipv4Addr::from(u32::from(address) & mask);
+        if network != address {
+            return Err(wrong(entry, name, expected).hint(format!("The network that holds {text} is {network}/{bits}.")));
+        }
+        Ok(format!("{address}/{bits}"))
+    };
+    match &entry.value.data {
+        Data::List(items) if !items.is_empty() => items.iter().map(one).collect(),
+        _ => Ok(vec![one(&entry.value)?]),
+    }
+}
+
+fn ports(entry: &Entry, name: &str) -> Result<Value> {
+    let expected = "must be a list of ports, like [80, 9042]";
+    let Data::List(items) = &entry.value.data else { return Err(wrong(entry, name, expected)) };
+    let one = |node: &Node| match node.data {
+        Data::Int(port @ 1..=65535) => Ok(Value::from(port)),
+        _ => Err(wrong(entry, name, expected)),
+    };
+    items.iter().map(one).collect::<Result<Vec<Value>>>().map(Value::from)
+}
+
+fn gibibytes(node: &Node, entry: &Entry, name: &str) -> Result<i64> {
+    match node.data {
+        Data::Int(size @ 1..=65_536) => Ok(size),
+        _ => Err(wrong(entry, name, "must be a size in GiB, 1 to 65536")),
+    }
+}
+
+/// `[{ device: /dev/sdf, size: 100, type: gp3 }]`
+fn volumes(entry: &Entry, name: &str) -> Result<Value> {
+    let expected = "must be a list like [{ device: /dev/sdf, size: 100, type: gp3 }]";
+    let Data::List(items) = &entry.value.data else { return Err(wrong(entry, name, expected)) };
+    let one = |node: &Node| {
+        let map = node.map().ok_or_else(|| wrong(entry, name, expected))?;
+        if map.iter().any(|e| !["device", "size", "type"].contains(&e.key.as_str())) {
+            return Err(wrong(entry, name, expected));
+        }
+        let text = |key: &str| get(map, key).map(|e| e.value.to_json()).filter(Value::is_string);
+        let size = get(map, "size").ok_or_else(|| wrong(entry, name, expected))?;
+        let device = text("device").ok_or_else(|| wrong(entry, name, expected))?;
+        let kind = text("type").unwrap_or_else(|| "gp3".into());
+        Ok(serde_json::json!({ "device": device, "size": gibibytes(&size.value, entry, name)?, "type": kind }))
+    };
+    items.iter().map(one).collect::<Result<Vec<Value>>>().map(Value::from)
+}

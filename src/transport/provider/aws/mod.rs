@@ -1,0 +1,266 @@
+//! Nodes on EC2.
+//!
+//! The cloud is the source of truth: everything carries the deployment's UUID as a tag, and is found, changed and deleted by it.
+//! A call that changes something is written down before it is made (`client`), so that whatever kills us, the next command knows
+//! what may exist. Nothing is made twice: launches carry a token (`launch`); what AWS knows no token for is looked for by its tags
+//! until it must have come to light (`Client::once`).
+
+mod client;
+mod fault;
+mod firewall;
+mod launch;
+mod machine;
+mod network;
+pub mod policy;
+mod remove;
+pub mod settings;
+mod survey;
+mod tags;
+mod update;
+
+use super::calls::Calls;
+use super::{Difference, NodeFound, NodeSpec, Provider, Site, Survey};
+use crate::base::error::{Error, Kind, Result};
+use crate::base::event::Cx;
+use async_trait::async_trait;
+use client::Client;
+use launch::Order;
+use machine::Machine;
+use network::Network;
+use settings::Settings;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use tags::Tags;
+use tokio::sync::{Mutex, OnceCell};
+use uuid::Uuid;
+
+/// Whom to log in as where the config does not say: the user of Amazon's own images.
+const USER: &str = "ec2-user";
+
+/// The provider `aws`.
+pub struct Aws {
+    settings: Settings,
+    calls: Arc<dyn Calls>,
+    client: OnceCell<Client>,
+    images: Mutex<HashMap<String, Image>>,
+    /// Zones by instance type.
+    offers: Mutex<HashMap<String, Vec<String>>>,
+    allow_from: OnceCell<Vec<String>>,
+}
+
+/// A machine image.
+#[derive(Clone, Debug)]
+pub struct Image {
+    pub architecture: String,
+    pub root_device: String,
+}
+
+impl Aws {
+    pub fn new(settings: Settings, calls: Arc<dyn Calls>) -> Self {
+        Self {
+            settings,
+            calls,
+            client: OnceCell::new(),
+            images: Mutex::default(),
+            offers: Mutex::default(),
+            allow_from: OnceCell::new(),
+        }
+    }
+
+    async fn client(&self) -> Result<&Client> {
+        self.client.get_or_try_init(|| Client::connect(&self.settings, self.calls.clone())).await
+    }
+
+    /// What an instance of the group is given by the request that makes it.
+    fn group_tags(&self, site: &Site, group: &str) -> Tags {
+        let settings = self.settings.group(group);
+        let mut tags = tags::shared(site, &self.settings);
+        tags.insert("Group".to_owned(), group.to_owned());
+        tags.insert(tags::USER.to_owned(), settings.user.unwrap_or_else(|| USER.to_owned()));
+        if let Some(data) = &settings.user_data {
+            tags.insert(tags::USER_DATA.to_owned(), launch::digest(data));
+        }
+        if let Some(profile) = &settings.instance_profile {
+            tags.insert(tags::PROFILE.to_owned(), profile.clone());
+        }
+        let volumes = update::volumes(&self.settings.group(group));
+        if !volumes.is_empty() {
+            tags.insert(tags::VOLUMES.to_owned(), volumes);
+        }
+        tags
+    }
+
+    /// What only one node carries.
+    fn own_tags(group: &str, index: usize) -> Tags {
+        [("Name", format!("{group}-{index}")), ("Index", index.to_string())].map(|(k, v)| (k.to_owned(), v)).into()
+    }
+
+    async fn name(client: &Client, id: &str, volumes: &[String], group: &str, index: usize, cx: &Cx) -> Result<()> {
+        let ids: Vec<String> = std::iter::once(id.to_owned()).chain(volumes.iter().cloned()).collect();
+        network::tag(client, &ids, &Self::own_tags(group, index), cx).await
+    }
+
+    /// Looks the image up, once.
+    async fn image(&self, client: &Client, ami: &str, cx: &Cx) -> Result<Image> {
+        let mut images = self.images.lock().await;
+        if let Some(image) = images.get(ami) {
+            return Ok(image.clone());
+        }
+        let none = |why: &str| {
+            Error::config(format!("there is no image {ami} in {}{why}", client.region))
+                .hint("Images have another ID in each region, and those of other accounts must be shared with yours.")
+        };
+        let request = client.ec2.describe_images().image_ids(ami);
+        let found = match client.read("DescribeImages", cx, request.send()).await {
+            Err(t) if t.is(|f| f.code.starts_with("InvalidAMIID")) => return Err(none("")),
+            other => other?,
+        };
+        let image = found.images().first().ok_or_else(|| none(" that these credentials may use"))?;
+        let image = Image {
+            architecture: image.architecture().map(|a| a.as_str().to_owned()).unwrap_or_default(),
+            root_device: image.root_device_name().unwrap_or("/dev/sda1").to_owned(),
+        };
+        images.insert(ami.to_owned(), image.clone());
+        Ok(image)
+    }
+
+    /// The zones to launch this type in, best first.
+    async fn zones(&self, client: &Client, kind: &str, network: &Network, cx: &Cx) -> Result<Vec<String>> {
+        let used: Vec<String> = network.subnets.lock().await.keys().cloned().collect();
+        if !self.settings.zones.is_empty() {
+            return Ok(self.settings.zones.clone());
+        }
+        let mut zones = self.offered(client, kind, cx).await?;
+        if network.borrowed {
+            zones.retain(|z| used.contains(z));
+        }
+        // The deployment stays in one zone while there is room.
+        zones.sort_by_key(|z| (!used.contains(z), z.clone()));
+        if zones.is_empty() {
+            return Err(Error::config(format!("AWS offers no {kind} in {}", client.region))
+                .hint("Look for a misspelt `instance_type`, or choose another `region`."));
+        }
+        Ok(zones)
+    }
+
+    /// The zones in which a type can be had.
+    async fn offered(&self, client: &Client, kind: &str, cx: &Cx) -> Result<Vec<String>> {
+        let mut offers = self.offers.lock().await;
+        if let Some(zones) = offers.get(kind) {
+            return Ok(zones.clone());
+        }
+        let request = client.ec2.describe_instance_type_offerings();
+        let request = request.location_type(aws_sdk_ec2::types::LocationType::AvailabilityZone);
+        let request = request.filters(tags::filter("instance-type", [kind]));
+        let found = client.read("DescribeInstanceTypeOfferings", cx, request.send()).await?;
+        let offered = found.instance_type_offerings().iter();
+        // Some emulators answer with all types, whatever is asked for.
+        let offered = offered.filter(|o| o.instance_type().is_some_and(|t| t.as_str() == kind));
+        let mut zones: Vec<String> = offered.filter_map(|o| o.location().map(str::to_owned)).collect();
+        zones.sort();
+        offers.insert(kind.to_owned(), zones.clone());
+        Ok(zones)
+    }
+
+    /// The networks that may connect from outside.
+    async fn allow_from(&self, cx: &Cx) -> Result<Vec<String>> {
+        if !self.settings.allow_from.is_empty() {
+            return Ok(self.settings.allow_from.clone());
+        }
+        self.allow_from.get_or_try_init(|| survey::own_address(cx)).await.cloned()
+    }
+
+    /// Brings everything but the machines up to what is wanted, and finishes what a command that was killed had begun.
+    async fn prepare(&self, client: &Client, site: &Site, cx: &Cx) -> Result<Network> {
+        let account = client.account(cx).await?;
+        client.settle_in(&account)?;
+        let found = network::look(client, site, cx).await?;
+        network::claim(client, site, &self.settings, &found, cx).await?;
+        launch::replay(self, client, site, cx).await?;
+        let mut network = network::ensure(client, site, &self.settings, &found, cx).await?;
+        let allow_from = self.allow_from(cx).await?;
+        network.groups = firewall::ensure(client, site, &self.settings, &network, &found, &allow_from, cx).await?;
+        update::tidy(self, client, site, &found, cx).await?;
+        Ok(network)
+    }
+}
+
+#[async_trait]
+impl Provider for Aws {
+    fn name(&self) -> &'static str {
+        "aws"
+    }
+
+    async fn survey(&self, site: &Site, specs: &[NodeSpec], cx: &Cx) -> Result<Survey> {
+        survey::survey(self, self.client().await?, site, specs, cx).await
+    }
+
+    fn difference(&self, found: &NodeFound, wanted: &NodeSpec) -> Option<Difference> {
+        update::difference(&self.settings, found, wanted)
+    }
+
+    async fn list(&self, site: &Site, cx: &Cx) -> Result<Vec<NodeFound>> {
+        let client = self.client().await?;
+        client.account(cx).await?;
+        let machines = client.machines(site, cx).await?;
+        let mut nodes: Vec<NodeFound> = machines.iter().map(|m| m.found(self, site)).collect();
+        // Two of one name are the trace of a crash; the second is removed by the next provision.
+        nodes.dedup_by(|b, a| a.spec.name == b.spec.name);
+        Ok(nodes)
+    }
+
+    async fn create(&self, site: &Site, specs: &[NodeSpec], cx: &Cx) -> Result<Vec<NodeFound>> {
+        let client = self.client().await?;
+        let network = self.prepare(client, site, cx).await?;
+        let machines = client.machines(site, cx).await?;
+        update::start(self, client, &machines, specs, cx).await?;
+        update::update(self, client, site, &machines, specs, cx).await?;
+        let mut missing: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+        for spec in specs.iter().filter(|s| machines.iter().all(|m| m.name() != s.name)) {
+            missing.entry(&spec.group).or_default().push(spec.index);
+        }
+        let generation = Uuid::new_v4();
+        let launches = missing.into_iter().map(|(group, mut indexes)| {
+            indexes.sort_unstable();
+            let order = Order { aws: self, client, site, network: &network, group, indexes, generation };
+            async move { order.launch(cx).await }
+        });
+        // Each group goes to its end, whatever becomes of the others: a launch that is cut off would have to be cleaned up.
+        let mut failed: Vec<Error> = futures::future::join_all(launches).await.into_iter().filter_map(Result::err).collect();
+        cx.cancel.check()?;
+        match failed.len() {
+            0 => {}
+            1 => return Err(failed.remove(0)),
+            many => {
+                return Err(Error::new(Kind::Provider, format!("{many} groups could not be launched")).with_failed(failed));
+            }
+        }
+        update::stop_wanted(self, client, site, specs, cx).await?;
+        update::unused_subnets(self, client, site, cx).await?;
+        let machines = client.machines(site, cx).await?;
+        let node = |spec: &NodeSpec| machines.iter().find(|m| m.name() == spec.name).map(|m: &Machine| m.found(self, site));
+        let gone = |spec: &NodeSpec| Error::new(Kind::Provider, "it was made, and AWS no longer knows it").on_node(&spec.name);
+        specs.iter().map(|spec| node(spec).ok_or_else(|| gone(spec))).collect()
+    }
+
+    async fn stop(&self, site: &Site, names: &[String], at_once: bool, cx: &Cx) -> Result<()> {
+        let client = self.client().await?;
+        client.account(cx).await?;
+        let machines = client.machines(site, cx).await?;
+        let wanted = machines.into_iter().filter(|m| names.contains(&m.name()) && !m.is_down());
+        update::stop_these(self, client, &wanted.map(|m| m.id).collect::<Vec<_>>(), at_once, cx).await
+    }
+
+    async fn destroy(&self, site: &Site, names: &[String], cx: &Cx) -> Result<()> {
+        let client = self.client().await?;
+        client.account(cx).await?;
+        let machines = client.machines(site, cx).await?;
+        let ids: Vec<String> = machines.into_iter().filter(|m| names.contains(&m.name())).map(|m| m.id).collect();
+        launch::terminate(client, &ids, cx).await
+    }
+
+    async fn destroy_all(&self, site: &Site, cx: &Cx) -> Result<()> {
+        let client = self.client().await?;
+        remove::everything(self, client, site, cx).await
+    }
+}

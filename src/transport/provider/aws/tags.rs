@@ -1,0 +1,108 @@
+//! Tags: by the UUID all that belongs to a deployment is found, and by the others a node is known without any file of ours.
+
+use super::super::Site;
+use super::settings::Settings;
+use aws_sdk_ec2::types::{Filter, ResourceType, Tag, TagSpecification};
+use std::collections::BTreeMap;
+
+/// Marks everything that belongs to a deployment.
+pub const UUID: &str = "opsrun:uuid";
+/// The launch an instance came from: the same for all instances of one request.
+pub const LAUNCH: &str = "opsrun:launch";
+/// The indexes of the launch's nodes, in launch order: `0-2,5`.
+pub const NODES: &str = "opsrun:nodes";
+/// Of the user data it was started with.
+pub const USER_DATA: &str = "opsrun:user-data";
+/// What disks it was started with.
+pub const VOLUMES: &str = "opsrun:volumes";
+pub const PROFILE: &str = "opsrun:profile";
+/// The name of the login user, for who finds the deployment by its tags alone.
+pub const USER: &str = "opsrun:user";
+
+pub type Tags = BTreeMap<String, String>;
+
+/// What everything of the deployment carries.
+pub fn shared(site: &Site, settings: &Settings) -> Tags {
+    let mut tags = Tags::new();
+    let mut set = |key: &str, value: Option<String>| {
+        if let Some(value) = value {
+            tags.insert(key.to_owned(), value);
+        }
+    };
+    set("Deployment", Some(site.deployment.clone()));
+    set(UUID, Some(site.uuid.to_string()));
+    set("Owner", settings.owner.clone());
+    set("keep", settings.keep.clone());
+    set("expires-at", settings.expires_at.map(time));
+    tags
+}
+
+/// The same with a name of its own.
+pub fn named(site: &Site, settings: &Settings, name: &str) -> Tags {
+    let mut tags = shared(site, settings);
+    tags.insert("Name".to_owned(), name.to_owned());
+    tags
+}
+
+pub fn list(tags: &Tags) -> Vec<Tag> {
+    tags.iter().map(|(key, value)| Tag::builder().key(key).value(value).build()).collect()
+}
+
+pub fn specification(kind: ResourceType, tags: &Tags) -> TagSpecification {
+    TagSpecification::builder().resource_type(kind).set_tags(Some(list(tags))).build()
+}
+
+pub fn map(tags: &[Tag]) -> Tags {
+    tags.iter().filter_map(|t| Some((t.key()?.to_owned(), t.value().unwrap_or_default().to_owned()))).collect()
+}
+
+pub fn filter(name: &str, values: impl IntoIterator<Item = impl Into<String>>) -> Filter {
+    Filter::builder().name(name).set_values(Some(values.into_iter().map(Into::into).collect())).build()
+}
+
+/// A time as tags have it.
+pub fn time(time: jiff::Timestamp) -> String {
+    time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+/// All that carries the deployment's UUID.
+pub fn of(site: &Site) -> Filter {
+    filter(&format!("tag:{UUID}"), [site.uuid.to_string()])
+}
+
+/// `[0, 1, 2, 5]` as `0-2,5`: a tag holds 256 letters.
+pub fn ranges(indexes: &[usize]) -> String {
+    let mut out: Vec<(usize, usize)> = Vec::new();
+    for index in indexes {
+        match out.last_mut() {
+            Some((_, end)) if *end + 1 == *index => *end = *index,
+            _ => out.push((*index, *index)),
+        }
+    }
+    let show = |(a, b): &(usize, usize)| if a == b { a.to_string() } else { format!("{a}-{b}") };
+    out.iter().map(show).collect::<Vec<_>>().join(",")
+}
+
+/// The other way round; what makes no sense is left out.
+pub fn indexes(text: &str) -> Vec<usize> {
+    let part = |part: &str| -> Option<std::ops::RangeInclusive<usize>> {
+        let (a, b) = part.split_once('-').unwrap_or((part, part));
+        let (a, b): (usize, usize) = (a.parse().ok()?, b.parse().ok()?);
+        (b.saturating_sub(a) <= 10_000).then_some(a..=b)
+    };
+    text.split(',').filter_map(part).flatten().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_go_both_ways() {
+        for (list, text) in [(vec![0, 1, 2, 5], "0-2,5"), (vec![7], "7"), (vec![3, 4, 9, 10], "3-4,9-10"), (vec![], "")] {
+            assert_eq!(ranges(&list), text);
+            assert_eq!(indexes(text), list);
+        }
+        assert_eq!(indexes("x,2,9-99999999999"), [2]);
+    }
+}

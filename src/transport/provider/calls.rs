@@ -1,0 +1,37 @@
+//! Calls that change something in a cloud are written down before they are made, so that a later command finds what one that
+//! was killed had begun. Who keeps them is the domain's business: providers only see this.
+
+use crate::base::error::Result;
+use jiff::Timestamp;
+use serde_json::Value;
+use uuid::Uuid;
+
+/// One call, and what is known of its end.
+#[derive(Clone, Debug)]
+pub struct Call {
+    pub id: Uuid,
+    pub at: Timestamp,
+    /// `RunInstances`, …
+    pub name: String,
+    /// All that it takes to make it again.
+    pub request: Value,
+    /// None: it may have been made or not.
+    pub reply: Option<Reply>,
+}
+
+/// What came of a call.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Reply {
+    /// The IDs of what it made.
+    Made(Vec<String>),
+    Refused(String),
+}
+
+/// Where calls are written down.
+pub trait Calls: Send + Sync {
+    /// Durable when this returns.
+    fn begin(&self, name: &str, request: Value) -> Result<Uuid>;
+    fn end(&self, id: Uuid, reply: Reply) -> Result<()>;
+    /// Every call so far, oldest first.
+    fn all(&self) -> Result<Vec<Call>>;
+}

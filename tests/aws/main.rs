@@ -1,0 +1,10 @@
+//! Deployments on EC2: plan, apply, change, remove, and never leak. The cloud is a fake that says what it stands for
+//! (`tests/support/aws_proxy.py`).
+
+#[path = "../common/aws.rs"]
+mod aws;
+mod faults;
+mod input;
+mod kill;
+mod lab;
+mod project;
