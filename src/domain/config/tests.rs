@@ -112,7 +112,7 @@ fn errors_name_file_line_key_and_what_was_expected() {
     );
     assert_eq!(
         one("provider: lokal\n"),
-        "`provider` must be local or machine or static, not the text \"lokal\"\nat a.yml:1:11 provider: lokal\nhint: Did you mean `local`?"
+        "`provider` must be local or machine or static or aws, not the text \"lokal\"\nat a.yml:1:11 provider: lokal\nhint: Did you mean `local`?"
     );
     assert_eq!(
         one("owner: 5\nprovider: local"),
