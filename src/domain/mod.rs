@@ -6,6 +6,7 @@ pub mod deployment;
 pub mod download;
 pub mod files;
 pub mod fleet;
+pub mod formation;
 pub mod hdr;
 pub mod http;
 pub mod image;

@@ -88,7 +88,7 @@ fn refuse_misspelt(group: &str, suffix: &str, entry: &Entry) -> Result<()> {
 }
 
 fn single(entry: Entry) -> Node {
-    Node { place: entry.place.clone(), raw: String::new(), data: Data::Map(vec![entry]) }
+    Node { place: entry.place.clone(), raw: String::new(), plain: false, data: Data::Map(vec![entry]) }
 }
 
 fn wrap(key: &str, place: &Place, value: Node) -> Node {
@@ -123,7 +123,7 @@ fn join(a: Node, b: Node, path: &str) -> Result<Node> {
         let last = ours.len() - 1;
         ours.swap(at, last);
     }
-    Ok(Node { data: Data::Map(ours), raw: String::new(), place })
+    Ok(Node { data: Data::Map(ours), raw: String::new(), plain: false, place })
 }
 
 fn clash(a: &Entry, b: &Entry, path: &str) -> Error {

@@ -2,7 +2,7 @@
 
 use crate::base::error::{Error, Location, Result};
 use saphyr::Scalar;
-use saphyr_parser::{Event, Marker, Parser, Span};
+use saphyr_parser::{Event, Marker, Parser, ScalarStyle, Span, Tag};
 use std::collections::HashMap;
 use std::fmt;
 use std::path::PathBuf;
@@ -76,6 +76,8 @@ pub struct Node {
     pub data: Data,
     /// A scalar as it was written, before YAML took `007` for a number.
     pub raw: String,
+    /// A scalar without quotes, on one line.
+    pub plain: bool,
     pub place: Place,
 }
 
@@ -88,6 +90,8 @@ pub enum Data {
     Text(String),
     /// `!required`: to be given elsewhere, with what it is for.
     Required(String),
+    /// `!Ref name`: a tag of somebody else's language, with what it stands before.
+    Tagged(String, Box<Node>),
     List(Vec<Node>),
     Map(Vec<Entry>),
 }
@@ -111,6 +115,7 @@ impl PartialEq for Node {
             (Data::Int(a), Data::Int(b)) => a == b,
             (Data::Float(a), Data::Float(b)) => a.to_bits() == b.to_bits(),
             (Data::Text(a), Data::Text(b)) | (Data::Required(a), Data::Required(b)) => a == b,
+            (Data::Tagged(a, x), Data::Tagged(b, y)) => a == b && x == y,
             (Data::List(a), Data::List(b)) => a == b,
             (Data::Map(a), Data::Map(b)) => {
                 a.len() == b.len() && a.iter().all(|e| b.iter().any(|o| o.key == e.key && o.value == e.value))
@@ -136,6 +141,7 @@ impl Node {
                 format!("the text \"{}…\"", text.chars().take(SHOWN).collect::<String>().escape_debug())
             }
             Data::Text(text) => format!("the text \"{}\"", text.escape_debug()),
+            Data::Tagged(tag, _) => format!("!{tag}"),
             Data::List(_) => "a list".to_owned(),
             Data::Map(_) => "a map".to_owned(),
         }
@@ -149,13 +155,20 @@ impl Node {
             Data::Int(i) => (*i).into(),
             Data::Float(f) => serde_json::Number::from_f64(*f).map_or_else(|| Value::String(self.raw.clone()), Value::Number),
             Data::Text(text) => Value::String(text.clone()),
+            Data::Tagged(_, value) => value.to_json(),
             Data::List(items) => items.iter().map(Self::to_json).collect(),
             Data::Map(entries) => Value::Object(entries.iter().map(|e| (e.key.clone(), e.value.to_json())).collect()),
         }
     }
 
+    fn tagged(self, tag: Option<String>) -> Self {
+        let Some(tag) = tag else { return self };
+        Self { place: self.place.clone(), raw: self.raw.clone(), plain: false, data: Data::Tagged(tag, Box::new(self)) }
+    }
+
     fn size(&self) -> usize {
         1 + match &self.data {
+            Data::Tagged(_, value) => value.size(),
             Data::List(items) => items.iter().map(Self::size).sum(),
             Data::Map(entries) => entries.iter().map(|e| e.value.size()).sum(),
             _ => 0,
@@ -165,8 +178,17 @@ impl Node {
 
 /// Reads one YAML document whose top is a map. An empty text is an empty map.
 pub fn parse(source: &Arc<Source>) -> Result<Node> {
+    read(source, false)
+}
+
+/// The same, with local tags (`!Ref`) kept.
+pub fn parse_tagged(source: &Arc<Source>) -> Result<Node> {
+    read(source, true)
+}
+
+fn read(source: &Arc<Source>, tags: bool) -> Result<Node> {
     let text = source.text.strip_prefix('\u{feff}').unwrap_or(&source.text);
-    let mut builder = Builder { source, root: None, open: Vec::new(), anchors: HashMap::new(), nodes: 0, documents: 0 };
+    let mut builder = Builder { source, tags, root: None, open: Vec::new(), anchors: HashMap::new(), nodes: 0, documents: 0 };
     for event in Parser::new_from_str(text) {
         let (event, span) = event.map_err(|e| syntax_error(source, *e.marker(), e.info()))?;
         builder.take(event, span)?;
@@ -174,6 +196,7 @@ pub fn parse(source: &Arc<Source>) -> Result<Node> {
     let root = builder.root.unwrap_or_else(|| Node {
         data: Data::Null,
         raw: String::new(),
+        plain: false,
         place: Place { source: Arc::clone(source), line: 1, column: 1 },
     });
     match root.data {
@@ -196,6 +219,7 @@ fn syntax_error(source: &Arc<Source>, marker: Marker, info: &str) -> Error {
 struct Open {
     anchor: usize,
     place: Place,
+    tag: Option<String>,
     kind: Kind,
 }
 
@@ -206,6 +230,7 @@ enum Kind {
 
 struct Builder<'a> {
     source: &'a Arc<Source>,
+    tags: bool,
     root: Option<Node>,
     open: Vec<Open>,
     anchors: HashMap<usize, Node>,
@@ -228,9 +253,11 @@ impl Builder<'_> {
             }
             Event::Scalar(text, style, anchor, tag) => {
                 let raw = text.clone().into_owned();
-                if tag.as_ref().is_some_and(|t| t.handle == "!" && t.suffix == "required") {
+                let plain = style == ScalarStyle::Plain && !raw.contains('\n');
+                let tagged = self.tag(tag.as_deref());
+                if tagged.is_none() && tag.as_ref().is_some_and(|t| t.handle == "!" && t.suffix == "required") {
                     let what = if raw == "~" { String::new() } else { raw.clone() };
-                    return self.complete(anchor, Node { data: Data::Required(what), raw, place });
+                    return self.complete(anchor, Node { data: Data::Required(what), raw, plain, place });
                 }
                 let Some(scalar) = Scalar::parse_from_cow_and_metadata(text, style, tag.as_ref()) else {
                     return Err(Error::config(format!("\"{raw}\" does not fit its tag")).at(place.location()));
@@ -242,17 +269,20 @@ impl Builder<'_> {
                     Scalar::FloatingPoint(f) => Data::Float(f.into_inner()),
                     Scalar::String(s) => Data::Text(s.into_owned()),
                 };
-                self.complete(anchor, Node { data, raw, place })
+                self.complete(anchor, Node { data, raw, plain, place }.tagged(tagged))
             }
-            Event::SequenceStart(anchor, _) => self.begin(anchor, place, Kind::List(Vec::new())),
-            Event::MappingStart(anchor, _) => self.begin(anchor, place, Kind::Map { entries: Vec::new(), key: None }),
+            Event::SequenceStart(anchor, tag) => self.begin(anchor, place, tag.as_deref(), Kind::List(Vec::new())),
+            Event::MappingStart(anchor, tag) => {
+                self.begin(anchor, place, tag.as_deref(), Kind::Map { entries: Vec::new(), key: None })
+            }
             Event::SequenceEnd | Event::MappingEnd => {
                 let Some(open) = self.open.pop() else { return Ok(()) };
                 let data = match open.kind {
                     Kind::List(items) => Data::List(items),
                     Kind::Map { entries, .. } => Data::Map(entries),
                 };
-                self.complete(open.anchor, Node { data, raw: String::new(), place: open.place })
+                let node = Node { data, raw: String::new(), plain: false, place: open.place };
+                self.complete(open.anchor, node.tagged(open.tag))
             }
             Event::Alias(anchor) => {
                 let Some(node) = self.anchors.get(&anchor).cloned() else {
@@ -265,11 +295,17 @@ impl Builder<'_> {
         }
     }
 
-    fn begin(&mut self, anchor: usize, place: Place, kind: Kind) -> Result<()> {
+    /// The name of a tag that is kept.
+    fn tag(&self, tag: Option<&Tag>) -> Option<String> {
+        tag.filter(|t| self.tags && t.handle == "!" && !t.suffix.is_empty()).map(|t| t.suffix.clone())
+    }
+
+    fn begin(&mut self, anchor: usize, place: Place, tag: Option<&Tag>, kind: Kind) -> Result<()> {
         if self.open.len() >= MAX_DEPTH {
             return Err(Error::config(format!("more than {MAX_DEPTH} levels of nesting")).at(place.location()));
         }
-        self.open.push(Open { anchor, place, kind });
+        let tag = self.tag(tag);
+        self.open.push(Open { anchor, place, tag, kind });
         Ok(())
     }
 
