@@ -15,6 +15,7 @@ pub mod hdr;
 pub mod image;
 pub mod inventory;
 pub mod ls;
+pub mod manage;
 pub mod node;
 pub mod plan;
 pub mod provision;
@@ -91,6 +92,7 @@ Examples:
     Untaint(taint::Args),
     Replace(taint::ReplaceArgs),
     Aws(aws::Args),
+    Manage(manage::Args),
     Exec(exec::Args),
     Ssh(ssh::Args),
     Cp(cp::Args),
@@ -119,6 +121,7 @@ impl Command {
             Self::Untaint(args) => taint::run(&args, false, app),
             Self::Replace(args) => taint::replace(&args, app),
             Self::Aws(args) => aws::run(&args, app),
+            Self::Manage(args) => manage::run(&args, app),
             Self::Exec(args) => exec::run(args, app),
             Self::Ssh(args) => ssh::run(args, app),
             Self::Cp(args) => cp::run(&args, app),

@@ -4,6 +4,7 @@ pub mod compare;
 pub mod config;
 pub mod deployment;
 pub mod download;
+pub mod environment;
 pub mod files;
 pub mod fleet;
 pub mod formation;

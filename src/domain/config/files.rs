@@ -52,14 +52,18 @@ fn check_mode(path: &Path, mode: u32) -> Result<()> {
 /// Reads a secret's value from where the config says it is.
 pub fn fetch_secret(config: &Config, name: &str, source: &SecretSource) -> Result<Secret> {
     let key = if config.places.contains_key(name) { name.to_owned() } else { format!("secrets.{name}") };
+    fetch_source(source).map_err(|e| at(config, &key, &e))
+}
+
+/// Reads a secret's value.
+pub fn fetch_source(source: &SecretSource) -> Result<Secret> {
     match source {
         SecretSource::Value(secret) => Ok(secret.clone()),
         SecretSource::Env(variable) => std::env::var(variable).map(Secret::new).map_err(|_| {
-            let error = Error::config(format!("the environment has no variable {variable}"));
-            at(config, &key, &error.hint(format!("Set it: export {variable}=…")))
+            Error::config(format!("the environment has no variable {variable}")).hint(format!("Set it: export {variable}=…"))
         }),
         SecretSource::File(path) => {
-            let text = std::fs::read_to_string(path).at("read", path).map_err(|e| at(config, &key, &e))?;
+            let text = std::fs::read_to_string(path).at("read", path)?;
             Ok(Secret::new(text.trim_end_matches(['\n', '\r'])))
         }
     }

@@ -3,9 +3,9 @@
 //! `merge` joins the files, `schema` checks and types what they say, `files` looks at the files they name.
 
 pub mod cloud;
-mod files;
+pub mod files;
 mod merge;
-mod reader;
+pub mod reader;
 mod schema;
 #[cfg(test)]
 mod tests;

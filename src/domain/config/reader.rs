@@ -263,7 +263,7 @@ fn hosts_of(entry: &Entry, name: &str) -> Result<Vec<String>> {
 }
 
 /// Whether there are such roles is known when they are deployed.
-fn roles_of(entry: &Entry, name: &str) -> Result<Vec<String>> {
+pub fn roles_of(entry: &Entry, name: &str) -> Result<Vec<String>> {
     let expected = "must be a list of roles, like [base, nginx]";
     let Data::List(items) = &entry.value.data else { return Err(wrong(entry, name, expected)) };
     let mut roles: Vec<String> = Vec::new();
@@ -278,7 +278,7 @@ fn roles_of(entry: &Entry, name: &str) -> Result<Vec<String>> {
     Ok(roles)
 }
 
-fn check_group_name(entry: &Entry) -> Result<()> {
+pub fn check_group_name(entry: &Entry) -> Result<()> {
     let name = &entry.key;
     let written = entry.value.map().and_then(|m| m.first()).and_then(|e| e.written.clone());
     let bad = |why: &str| {

@@ -5,6 +5,7 @@
 
 mod check;
 mod kinds;
+pub mod library;
 mod merge;
 mod refs;
 mod render;
@@ -43,9 +44,10 @@ pub struct File {
 }
 
 impl File {
-    pub fn read(path: &Path) -> Result<Self> {
+    /// Reads it. `name` is what errors call it.
+    pub fn read(path: &Path, name: &str) -> Result<Self> {
         let text = std::fs::read_to_string(path).at("read", path)?;
-        Ok(Self { name: path.display().to_string(), text })
+        Ok(Self { name: name.to_owned(), text })
     }
 
     fn parse(&self) -> Result<Node> {

@@ -1,0 +1,109 @@
+//! `opsrun manage`: environments of an application.
+
+mod template;
+
+use super::App;
+use super::table::{columns, row};
+use crate::base::error::{Error, Result};
+use crate::domain::environment::{self, Environment};
+use clap::Subcommand;
+use clap_complete::engine::{ArgValueCompleter, CompletionCandidate};
+use serde_json::json;
+use std::ffi::OsStr;
+
+/// Look after environments of an application: many template files as one CloudFormation stack
+#[derive(clap::Args, Debug)]
+#[command(
+    subcommand_value_name = "VERB",
+    subcommand_help_heading = "Verbs",
+    after_help = "\
+Examples:
+  opsrun manage ls                        the environments of this project
+  opsrun manage staging init              writes environments/common.yml and environments/staging.yml, which work as they are
+  opsrun manage staging template          the formations of staging, merged and checked, as one template
+  opsrun manage staging parameters        what its parameters get, and from where
+
+An environment is environments/<name>.yml over environments/common.yml: app, env, region, formations (template files, or names
+of those that come with opsrun), groups, variables, parameters, secrets, stack, protected, bucket, role_arn, stack_policy."
+)]
+pub struct Args {
+    /// The environment, or `ls`
+    #[arg(add = ArgValueCompleter::new(environments))]
+    environment: String,
+    #[command(subcommand)]
+    verb: Option<Verb>,
+    /// With `ls`: print them as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Subcommand, Debug)]
+enum Verb {
+    Init(InitArgs),
+    Template(template::Args),
+    Parameters(template::ParametersArgs),
+}
+
+/// Write the files of a first environment, with comments
+#[derive(clap::Args, Debug)]
+#[command(after_help = "Files that are there stay as they are.")]
+struct InitArgs {}
+
+pub fn run(args: &Args, app: &App) -> Result<()> {
+    let project = &app.project.root;
+    let name = &args.environment;
+    match &args.verb {
+        None if name == "ls" => ls(args.json, app),
+        None => Err(Error::usage(format!("what is to be done with environment {name}?"))
+            .hint(format!("The verbs are init, template and parameters, as in: opsrun manage {name} template"))),
+        Some(_) if args.json => Err(Error::usage("--json goes behind the verb")),
+        Some(Verb::Init(_)) => init(name, app),
+        Some(Verb::Template(verb)) => template::run(verb, &Environment::load(project, name)?, app),
+        Some(Verb::Parameters(verb)) => template::parameters(verb, &Environment::load(project, name)?, app),
+    }
+}
+
+fn init(name: &str, app: &App) -> Result<()> {
+    let written = environment::init(&app.project.root, name)?;
+    if written.is_empty() {
+        app.ui.note(&format!("nothing to write: environments/common.yml and environments/{name}.yml are there"));
+        return Ok(());
+    }
+    for path in written {
+        app.ui.note(&format!("written: {}", path.display()));
+    }
+    app.ui.note(&format!("Look through them; then: opsrun manage {name} template"));
+    Ok(())
+}
+
+fn ls(as_json: bool, app: &App) -> Result<()> {
+    let names = environment::names(&app.project.root);
+    let all: Vec<(String, Result<Environment>)> =
+        names.into_iter().map(|n| (n.clone(), Environment::load(&app.project.root, &n))).collect();
+    if as_json {
+        let one = |(name, read): &(String, Result<Environment>)| match read {
+            Ok(e) => json!({ "name": name, "stack": e.stack, "region": e.region, "protected": e.protected, "problem": null }),
+            Err(e) => json!({ "name": name, "stack": null, "region": null, "protected": null, "problem": e.message() }),
+        };
+        return app.ui.json(&all.iter().map(one).collect::<Vec<_>>());
+    }
+    if all.is_empty() {
+        app.ui.note(&format!("no environments in {}", app.project.root.join("environments").display()));
+        return Ok(());
+    }
+    let mut rows = vec![row(["NAME", "STACK", "REGION", ""])];
+    rows.extend(all.iter().map(|(name, read)| match read {
+        Ok(e) => row([name, &e.stack, e.region.as_deref().unwrap_or("-"), if e.protected { "protected" } else { "" }]),
+        Err(e) => row([name, "-", "-", &format!("({})", e.message())]),
+    }));
+    app.ui.data(&columns(&rows));
+    Ok(())
+}
+
+fn environments(current: &OsStr) -> Vec<CompletionCandidate> {
+    let current = current.to_string_lossy();
+    let project = crate::base::project::Project::find();
+    let names = project.map(|p| environment::names(&p.root)).unwrap_or_default();
+    let names = names.into_iter().chain(["ls".to_owned()]).filter(|n| n.starts_with(&*current));
+    names.map(CompletionCandidate::new).collect()
+}

@@ -1,0 +1,80 @@
+//! An environment of an application: `environments/<name>.yml` over `environments/common.yml`.
+//!
+//! `read` is the file format, `values` what the formations' parameters get from it.
+
+mod read;
+mod values;
+
+pub use read::{init, names};
+pub use values::{Origin, Value as ParameterValue, camel};
+
+use crate::base::error::Result;
+use crate::domain::config::SecretSource;
+use crate::domain::config::tree::{Entry, Place};
+use crate::domain::formation::{self, File, Template};
+use serde::Serialize;
+use serde_json::{Map, Value};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// An environment as its files say it.
+#[derive(Clone, Debug)]
+pub struct Environment {
+    /// What its file is called.
+    pub name: String,
+    pub app: String,
+    pub env: String,
+    pub region: Option<String>,
+    /// The name of its stack: `<app>-<env>`, unless the file says another.
+    pub stack: String,
+    /// Destroying it takes its name, typed.
+    pub protected: bool,
+    /// Where templates go that are too large for a call.
+    pub bucket: Option<String>,
+    pub role_arn: Option<String>,
+    pub stack_policy: Option<PathBuf>,
+    pub groups: Vec<Group>,
+    /// Shared by formations and roles.
+    pub variables: Map<String, Value>,
+    project: PathBuf,
+    formations: Vec<(String, Place)>,
+    parameters: Vec<Entry>,
+    secrets: BTreeMap<String, SecretSource>,
+    /// The files it was read from, for messages.
+    files: Vec<String>,
+}
+
+/// Machines that are alike.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct Group {
+    pub name: String,
+    pub instance_type: Option<String>,
+    pub min: Option<u32>,
+    pub max: Option<u32>,
+    /// The image its machines start from, or the one that is baked from.
+    pub image: Option<String>,
+    pub roles: Vec<String>,
+}
+
+impl Environment {
+    /// Reads the environment of this name.
+    pub fn load(project: &Path, name: &str) -> Result<Self> {
+        read::load(project, name)
+    }
+
+    /// Reads, merges and checks its formations.
+    pub fn template(&self) -> Result<Template> {
+        let find = |(name, place): &(String, Place)| -> Result<File> {
+            formation::library::find(&self.project, name).map_err(|e| {
+                let at = e.details().places.is_empty();
+                if at { e.at(place.location()) } else { e }
+            })
+        };
+        Template::new(&self.formations.iter().map(find).collect::<Result<Vec<_>>>()?)
+    }
+
+    /// What every resource is tagged with.
+    pub fn tags(&self) -> [(&'static str, &str); 2] {
+        [("App", &self.app), ("Env", &self.env)]
+    }
+}

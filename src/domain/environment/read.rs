@@ -1,0 +1,249 @@
+//! The files of an environment.
+
+use super::{Environment, Group};
+use crate::base::error::{Error, IoResultExt, Kind, Result};
+use crate::base::suggest::did_you_mean;
+use crate::domain::config::Source;
+use crate::domain::config::reader::{Reader, check_group_name, free_map, get, roles_of, wrong};
+use crate::domain::config::tree::{self, Data, Entry, Node, Place};
+use crate::domain::role;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+const TOP: [&str; 13] = [
+    "app",
+    "env",
+    "region",
+    "stack",
+    "protected",
+    "formations",
+    "parameters",
+    "variables",
+    "groups",
+    "bucket",
+    "role_arn",
+    "stack_policy",
+    "secrets",
+];
+const GROUP: [&str; 5] = ["instance_type", "min", "max", "image", "roles"];
+
+const FOLDER: &str = "environments";
+/// What all environments share.
+const COMMON: &str = "common";
+
+/// The environments of a project, sorted.
+pub fn names(project: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(project.join(FOLDER)).into_iter().flatten().flatten();
+    let files = entries.filter_map(|e| e.file_name().into_string().ok());
+    let mut names: Vec<String> = files.filter_map(|f| f.strip_suffix(".yml").map(str::to_owned)).collect();
+    names.retain(|n| n != COMMON);
+    names.sort();
+    names
+}
+
+/// Writes the files of a first environment, with comments. Those that are there stay as they are. Returns what was written.
+pub fn init(project: &Path, name: &str) -> Result<Vec<PathBuf>> {
+    check_name(name)?;
+    let folder = project.join(FOLDER);
+    std::fs::create_dir_all(&folder).at("make", &folder)?;
+    let own = include_str!("example.yml").replace("NAME", name);
+    let mut written = Vec::new();
+    for (file, text) in [(COMMON, include_str!("common.yml")), (name, own.as_str())] {
+        let path = folder.join(format!("{file}.yml"));
+        let mut new = tempfile::NamedTempFile::new_in(&folder).at("write in", &folder)?;
+        std::io::Write::write_all(&mut new, text.as_bytes()).at("write", &path)?;
+        match new.persist_noclobber(&path) {
+            Ok(_) => written.push(path),
+            Err(e) if e.error.kind() == std::io::ErrorKind::AlreadyExists => {}
+            Err(e) => return Err(e.error).at("write", &path),
+        }
+    }
+    Ok(written)
+}
+
+fn check_name(name: &str) -> Result<()> {
+    let good = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    if name.starts_with(|c: char| c.is_ascii_lowercase()) && name.chars().all(good) && name.len() <= 32 && name != COMMON {
+        return Ok(());
+    }
+    Err(Error::usage(format!("\"{}\" cannot be the name of an environment", name.escape_debug()))
+        .hint("A name begins with a small letter and holds only small letters, digits and `-`; `common` is for what all share."))
+}
+
+pub fn load(project: &Path, name: &str) -> Result<Environment> {
+    check_name(name)?;
+    let file = |name: &str| format!("{FOLDER}/{name}.yml");
+    let Some(own) = read(project, &file(name))? else {
+        let error = Error::new(Kind::NotFound, format!("there is no environment \"{name}\""));
+        let names = names(project);
+        return Err(match did_you_mean(name, names.iter().map(String::as_str)) {
+            Some(hint) => error.hint(hint),
+            None => error,
+        }
+        .hint(format!("It would be {}; `opsrun manage {name} init` writes an example.", project.join(file(name)).display()))
+        .exit_with(2));
+    };
+    let mut files = vec![file(name)];
+    let tree = match read(project, &file(COMMON))? {
+        None => own,
+        Some(common) => {
+            files.insert(0, file(COMMON));
+            over(common, own)
+        }
+    };
+    environment(project, name, &tree, files)
+}
+
+fn read(project: &Path, name: &str) -> Result<Option<Node>> {
+    let path = project.join(name);
+    let text = match std::fs::read_to_string(&path) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        other => other.at("read", &path)?,
+    };
+    let dir = path.parent().unwrap_or(project).to_owned();
+    tree::parse(&Arc::new(Source { name: name.to_owned(), dir, text })).map(Some)
+}
+
+/// What stands in `own` goes before the same key of `common`; maps are joined at every depth.
+fn over(common: Node, own: Node) -> Node {
+    match (common.data, own.data) {
+        (Data::Map(mut ours), Data::Map(theirs)) => {
+            for entry in theirs {
+                match ours.iter_mut().find(|o| o.key == entry.key) {
+                    None => ours.push(entry),
+                    Some(known) => {
+                        let before = known.value.clone();
+                        *known = Entry { value: over(before, entry.value), ..entry };
+                    }
+                }
+            }
+            Node { data: Data::Map(ours), place: own.place, ..common }
+        }
+        (_, data) => Node { data, ..own },
+    }
+}
+
+fn environment(project: &Path, name: &str, tree: &Node, files: Vec<String>) -> Result<Environment> {
+    let top = tree.map().unwrap_or_default();
+    let home = std::env::var_os("HOME").map(PathBuf::from);
+    let mut reader = Reader::new(home.as_deref());
+    let secrets = reader.secrets(top)?;
+    known(top, &TOP, "")?;
+    let text = |reader: &mut Reader, key| reader.optional(top, key, Reader::text);
+    let missing = |key: &str, hint: &str| {
+        Error::config(format!("environment {name} has no `{key}`")).hint(format!("Write it into {}: {hint}", files.join(" or ")))
+    };
+    let app = text(&mut reader, "app")?.ok_or_else(|| missing("app", "`app: shop`."))?;
+    let env = text(&mut reader, "env")?.unwrap_or_else(|| name.to_owned());
+    let formations = formations(top)?.ok_or_else(|| missing("formations", "`formations: [network, web]`."))?;
+    let groups = get(top, "groups").map(|entry| groups(project, &reader, entry)).transpose()?.unwrap_or_default();
+    let protected = match get(top, "protected").map(|e| (e, &e.value.data)) {
+        None => false,
+        Some((_, Data::Bool(yes))) => *yes,
+        Some((entry, _)) => return Err(wrong(entry, "protected", "must be true or false")),
+    };
+    let environment = Environment {
+        name: name.to_owned(),
+        stack: text(&mut reader, "stack")?.unwrap_or_else(|| format!("{app}-{env}")),
+        region: text(&mut reader, "region")?,
+        bucket: text(&mut reader, "bucket")?,
+        role_arn: text(&mut reader, "role_arn")?,
+        stack_policy: reader.optional(top, "stack_policy", Reader::path)?,
+        variables: get(top, "variables").map(|e| free_map(e, "variables")).transpose()?.unwrap_or_default(),
+        parameters: match get(top, "parameters") {
+            None => Vec::new(),
+            Some(entry) => entry.value.map().ok_or_else(|| wrong(entry, "parameters", "must be a map of names"))?.to_vec(),
+        },
+        project: project.to_owned(),
+        app,
+        env,
+        protected,
+        formations,
+        groups,
+        secrets,
+        files,
+    };
+    check_stack(&environment, top)?;
+    Ok(environment)
+}
+
+/// A stack's name is part of many others: AWS is strict about it.
+fn check_stack(environment: &Environment, top: &[Entry]) -> Result<()> {
+    let stack = &environment.stack;
+    let good = |c: char| c.is_ascii_alphanumeric() || c == '-';
+    if stack.starts_with(|c: char| c.is_ascii_alphabetic()) && stack.chars().all(good) && stack.len() <= 128 {
+        return Ok(());
+    }
+    let error = Error::config(format!("\"{stack}\" cannot be the name of a stack"))
+        .hint("AWS wants a letter first, then letters, digits and `-`; it is `<app>-<env>`, or what `stack:` says.");
+    let place = ["stack", "app"].iter().find_map(|key| get(top, key)).map(|e| e.value.place.location());
+    Err(match place {
+        Some(place) => error.at(place),
+        None => error,
+    })
+}
+
+fn formations(top: &[Entry]) -> Result<Option<Vec<(String, Place)>>> {
+    let Some(entry) = get(top, "formations") else { return Ok(None) };
+    let expected = "must be a list of names or files, like [network, formations/own.yml]";
+    let Data::List(items) = &entry.value.data else { return Err(wrong(entry, "formations", expected)) };
+    let one = |node: &Node| match &node.data {
+        Data::Text(text) => Ok((text.clone(), node.place.clone())),
+        _ => Err(wrong(entry, "formations", expected)),
+    };
+    items.iter().map(one).collect::<Result<_>>().map(Some)
+}
+
+fn groups(project: &Path, reader: &Reader, entry: &Entry) -> Result<Vec<Group>> {
+    let Some(entries) = entry.value.map() else { return Err(wrong(entry, "groups", "must be a map of group names")) };
+    entries.iter().map(|entry| group(project, reader, entry)).collect()
+}
+
+fn group(project: &Path, reader: &Reader, entry: &Entry) -> Result<Group> {
+    check_group_name(entry)?;
+    let Some(keys) = entry.value.map() else { return Err(wrong(entry, &entry.key, "must be a map")) };
+    known(keys, &GROUP, &format!("groups.{}.", entry.key))?;
+    let label = |key: &str| format!("groups.{}.{key}", entry.key);
+    let text = |key: &str| get(keys, key).map(|e| reader.text(e, &label(key))).transpose();
+    let number = |key: &str| {
+        let number = |e: &Entry| match e.value.data {
+            Data::Int(n) => u32::try_from(n).map_err(|_| wrong(e, &label(key), "must be a whole number, 0 or more")),
+            _ => Err(wrong(e, &label(key), "must be a whole number, 0 or more")),
+        };
+        get(keys, key).map(number).transpose()
+    };
+    let group = Group {
+        name: entry.key.clone(),
+        instance_type: text("instance_type")?,
+        min: number("min")?,
+        max: number("max")?,
+        image: text("image")?,
+        roles: get(keys, "roles").map(|e| roles_of(e, &label("roles"))).transpose()?.unwrap_or_default(),
+    };
+    if let (Some(min), Some(max), Some(at)) = (group.min, group.max, get(keys, "max"))
+        && min > max
+    {
+        return Err(wrong(at, &label("max"), &format!("must be at least {}, which is {min}", label("min"))));
+    }
+    if group.image.is_none() && group.roles.is_empty() {
+        return Err(Error::config(format!("group `{}` has neither an `image` nor `roles`", entry.key))
+            .at(entry.place.location())
+            .hint("Name the image its machines start from, or the roles that make them what they are: `roles: [nginx]`."));
+    }
+    for name in &group.roles {
+        role::Role::load(project, name).map_err(|e| match get(keys, "roles") {
+            Some(roles) if e.details().places.is_empty() => e.at(roles.value.place.location()),
+            _ => e,
+        })?;
+    }
+    Ok(group)
+}
+
+fn known(entries: &[Entry], keys: &[&str], before: &str) -> Result<()> {
+    let Some(odd) = entries.iter().find(|e| !keys.contains(&e.key.as_str())) else { return Ok(()) };
+    let error = Error::config(format!("unknown key `{before}{}`", odd.key)).at(odd.place.location());
+    Err(match did_you_mean(&odd.key, keys.iter().copied()) {
+        Some(hint) => error.hint(hint),
+        None => error,
+    })
+}

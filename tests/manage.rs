@@ -1,0 +1,173 @@
+//! Environments: their files, their template, what its parameters get.
+
+#[path = "common/lab.rs"]
+mod lab;
+
+use lab::{Lab, assert_ok, stderr, stdout};
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+const COMMON: &str = "\
+app: shop
+region: eu-central-1
+formations: [network, own]
+variables: { network_cidr: 10.1.0.0/16 }
+";
+const OWN: &str = "\
+Parameters:
+  App: { Type: String, Description: The application. Part of every name. }
+  Topic: { Type: String, AllowedPattern: '[a-z]+' }
+  Count: { Type: Number, MinValue: 1, MaxValue: 9, Default: 3 }
+  Word: { Type: String, NoEcho: true, Default: none }
+Resources:
+  Queue:
+    Type: AWS::SQS::Queue
+    Properties:
+      QueueName: !Sub '${App}-${Topic}'
+      Tags: [{ Key: Count, Value: !Ref Count }, { Key: Word, Value: !Ref Word }]
+";
+
+fn lab() -> Lab {
+    let lab = Lab::new();
+    lab.write("environments/common.yml", COMMON);
+    lab.write("environments/staging.yml", "parameters: { Topic: orders }\n");
+    lab.write("formations/own.yml", OWN);
+    lab
+}
+
+/// cfn-lint, which comes with moto.
+fn lint(template: &str) {
+    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+    let cache = cache.unwrap_or_else(|| PathBuf::from(std::env::var_os("HOME").unwrap()).join(".cache"));
+    let program = cache.join("opsrun-test/moto/bin/cfn-lint");
+    assert!(program.exists(), "this test needs cfn-lint ({} is missing): sh tests/setup.sh", program.display());
+    let mut child = Command::new(program).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(template.as_bytes()).unwrap();
+    let out = child.wait_with_output().unwrap();
+    assert!(out.status.success(), "{}\n{template}", stdout(&out));
+}
+
+#[test]
+fn the_example_works_as_it_is() {
+    let lab = Lab::new();
+    let out = lab.run(&["manage", "staging", "init"]);
+    assert_ok(&out);
+    assert!(stderr(&out).contains("environments/staging.yml"), "{}", stderr(&out));
+    let template = lab.run(&["manage", "staging", "template"]);
+    assert_ok(&template);
+    assert_eq!(stderr(&template), "");
+    lint(&stdout(&template));
+    let parameters: serde_json::Value =
+        serde_json::from_slice(&lab.run(&["manage", "staging", "parameters", "--json"]).stdout).unwrap();
+    let of = |name: &str| parameters.as_array().unwrap().iter().find(|p| p["name"] == name).unwrap().clone();
+    assert_eq!(of("Env"), serde_json::json!({ "name": "Env", "value": "staging", "from": "env" }));
+    assert_eq!(of("WebMin"), serde_json::json!({ "name": "WebMin", "value": "1", "from": "groups.web.min" }));
+    assert_eq!(of("DatabaseSize")["from"], "variables.database_size");
+    assert_eq!(of("DatabaseInstanceType")["value"], "db.t4g.micro");
+    assert_eq!(of("WebImage")["from"], "baked");
+    assert_eq!(stdout(&lab.run(&["manage", "ls"])), "NAME     STACK         REGION\nstaging  shop-staging  eu-central-1\n");
+    // A second time changes nothing that is there.
+    lab.write("environments/common.yml", COMMON);
+    assert_ok(&lab.run(&["manage", "production", "init"]));
+    assert_eq!(std::fs::read_to_string(lab.path("environments/common.yml")).unwrap(), COMMON);
+    assert!(lab.path("environments/production.yml").is_file());
+}
+
+#[test]
+fn own_formations_are_merged_with_those_that_come_along() {
+    let lab = lab();
+    let out = lab.run(&["manage", "staging", "template"]);
+    assert_ok(&out);
+    let text = stdout(&out);
+    lint(&text);
+    assert!(text.contains("QueueName: !Sub \"${App}-${Topic}\"") && text.contains("Type: AWS::EC2::VPC"), "{text}");
+}
+
+#[test]
+fn a_hidden_parameter_is_never_shown() {
+    let lab = lab();
+    lab.write(
+        "environments/staging.yml",
+        "parameters: { Topic: orders, Word: { secret: word } }\nsecrets: { word: { env: WORD } }\n",
+    );
+    for verb in [
+        &["manage", "staging", "parameters"][..],
+        &["manage", "staging", "parameters", "--json"],
+        &["manage", "staging", "template"],
+    ] {
+        let out = lab.command(verb).env("WORD", "xyzzy").output().unwrap();
+        assert_ok(&out);
+        assert!(!stdout(&out).contains("xyzzy") && !stderr(&out).contains("xyzzy"));
+    }
+    let out = lab.command(&["manage", "staging", "parameters"]).env_remove("WORD").output().unwrap();
+    assert!(stderr(&out).contains("the environment has no variable WORD"), "{}", stderr(&out));
+}
+
+#[test]
+fn mistakes_are_named_with_file_and_line() {
+    let lab = lab();
+    let refused = |file: &str, text: &str, expected: &[&str]| {
+        let before = std::fs::read_to_string(lab.path(file)).unwrap();
+        lab.write(file, text);
+        let out = lab.run(&["manage", "staging", "template"]);
+        lab.write(file, &before);
+        assert_eq!(out.status.code(), Some(2), "{}", stdout(&out));
+        for words in expected {
+            assert!(stderr(&out).contains(words), "no \"{words}\" in:\n{}", stderr(&out));
+        }
+    };
+    let staging = "environments/staging.yml";
+    refused(
+        staging,
+        "parameters: { Topik: orders }\n",
+        &["have no parameter `Topik`", "staging.yml:1", "Did you mean \"Topic\"?"],
+    );
+    refused(staging, "regoin: x\n", &["unknown key `regoin`", "staging.yml:1", "Did you mean \"region\"?"]);
+    refused(
+        staging,
+        "parameters: { Topic: Orders }\n",
+        &["parameter Topic (parameters.Topic) must be like [a-z]+, not \"Orders\"", "staging.yml:1"],
+    );
+    refused(staging, "parameters: { Topic: orders, Count: 12 }\n", &["must be 9 or less, not \"12\""]);
+    refused(staging, "parameters: { Topic: orders, Count: many }\n", &["must be a number, not \"many\""]);
+    refused(
+        staging,
+        "{}\n",
+        &["parameter Topic has no value", "formations/own.yml:3", "environments/common.yml or environments/staging.yml"],
+    );
+    refused(
+        staging,
+        "formations: [netwrok]\n",
+        &["there is no formation `netwrok`", "staging.yml:1", "Did you mean \"network\"?"],
+    );
+    refused(
+        staging,
+        "groups: { web: { instance_type: t3.small } }\n",
+        &["group `web` has neither an `image` nor `roles`", "staging.yml:1"],
+    );
+    refused(staging, "groups: { web: { roles: [nginxx] } }\n", &["nginxx", "Did you mean \"nginx\"?"]);
+    refused(
+        staging,
+        "groups: { web: { image: ami-1, min: 3, max: 2 } }\n",
+        &["`groups.web.max` must be at least groups.web.min, which is 3, not 2"],
+    );
+    refused(staging, "app: \"my shop\"\n", &["\"my shop-staging\" cannot be the name of a stack"]);
+    let clash = format!("{OWN}  Vpc: {{ Type: AWS::EC2::VPC }}\n");
+    refused("formations/own.yml", &clash, &["Resources: `Vpc` is in std/formations/network.yml:15 and in formations/own.yml:12"]);
+    let odd = lab.run(&["manage", "stagign", "template"]);
+    assert_eq!(odd.status.code(), Some(2));
+    assert!(stderr(&odd).contains("Did you mean \"staging\"?"), "{}", stderr(&odd));
+}
+
+#[test]
+fn a_template_that_is_too_large_for_a_call_is_said() {
+    let lab = lab();
+    let many: String = (0..400)
+        .map(|i| format!("  Queue{i}: {{ Type: AWS::SQS::Queue, Properties: {{ QueueName: {} }} }}\n", "q".repeat(80)))
+        .collect();
+    lab.write("formations/own.yml", &format!("{OWN}{many}"));
+    let out = lab.run(&["manage", "staging", "template"]);
+    assert_ok(&out);
+    assert!(stderr(&out).contains("AWS takes 51200 with a call: name a bucket"), "{}", stderr(&out));
+}
