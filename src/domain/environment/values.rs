@@ -209,11 +209,11 @@ fn refusal(parameter: &Entry, value: &str) -> Option<String> {
             return Some(format!("one of {}", allowed.join(", ")));
         }
     }
-    let length = value.chars().count();
-    if number("MinLength").is_some_and(|least| (length as f64) < least) {
+    let length = f64::from(u32::try_from(value.chars().count()).unwrap_or(u32::MAX));
+    if number("MinLength").is_some_and(|least| length < least) {
         return Some(format!("at least {} letters long", text("MinLength")?));
     }
-    if number("MaxLength").is_some_and(|most| (length as f64) > most) {
+    if number("MaxLength").is_some_and(|most| length > most) {
         return Some(format!("at most {} letters long", text("MaxLength")?));
     }
     // AWS's patterns are Java's; those that this machine cannot read are left to AWS.
