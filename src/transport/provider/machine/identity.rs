@@ -63,38 +63,30 @@ pub fn connect(home: &Home, record: &MachineRecord, network: &Network, neighbour
 
 /// Takes all of that out of a layer again, so that others can stand on it.
 pub fn strip(layer: &Path, authorized_key: &str) -> Result<()> {
+    let own = Layer { upper: layer, layers: &[] };
     let names = ["etc/hostname", "etc/machine-id", NETWORK_FILE, "var/lib/dbus/machine-id", "var/lib/systemd/random-seed"];
     for file in names {
-        remove(&layer.join(file))?;
+        own.remove(file)?;
     }
-    for key in std::fs::read_dir(layer.join("etc/ssh")).into_iter().flatten().flatten() {
-        if key.file_name().to_string_lossy().starts_with("ssh_host_") {
-            remove(&key.path())?;
-        }
+    for key in own.list("etc/ssh")?.iter().filter(|key| key.starts_with("ssh_host_")) {
+        own.remove(&format!("etc/ssh/{key}"))?;
     }
     // What the machine wrote into its journal is kept under its ID.
-    for journal in std::fs::read_dir(layer.join("var/log/journal")).into_iter().flatten().flatten() {
-        super::layout::remove_tree(&journal.path())?;
+    let journals = "var/log/journal";
+    for journal in own.list(journals)? {
+        super::layout::remove_tree(&layer.join(journals).join(journal))?;
     }
-    let own = Layer { upper: layer, layers: &[] };
     if let Some(keys) = own.read(AUTHORIZED) {
         let others: String = keys.lines().filter(|l| l.trim() != authorized_key).map(|l| format!("{l}\n")).collect();
-        if others.is_empty() { remove(&layer.join(AUTHORIZED))? } else { own.write(AUTHORIZED, others.as_bytes(), 0o600)? }
+        if others.is_empty() { own.remove(AUTHORIZED)? } else { own.write(AUTHORIZED, others.as_bytes(), 0o600)? }
     }
     if let Some(hosts) = own.read("etc/hosts") {
         own.write("etc/hosts", without_block(&hosts).as_bytes(), 0o644)?;
     }
     if own.read("etc/resolv.conf").is_some_and(|text| text.starts_with(RESOLV_HEADER)) {
-        remove(&layer.join("etc/resolv.conf"))?;
+        own.remove("etc/resolv.conf")?;
     }
     Ok(())
-}
-
-fn remove(file: &Path) -> Result<()> {
-    match std::fs::remove_file(file) {
-        Err(e) if e.kind() != ErrorKind::NotFound => Err(Error::io("remove", file, &e)),
-        _ => Ok(()),
-    }
 }
 
 pub const RESOLV_HEADER: &str = "# Written by opsrun at every start, from its host's.\n";
@@ -166,6 +158,9 @@ impl Layer<'_> {
     fn read(&self, file: &str) -> Option<String> {
         let all = std::iter::once(self.upper).chain(self.layers.iter().map(PathBuf::as_path));
         for layer in all {
+            if obstacle(layer, file).is_some() {
+                return None;
+            }
             let path = layer.join(file);
             match std::fs::symlink_metadata(&path) {
                 Ok(found) if found.is_file() => return std::fs::read_to_string(&path).ok(),
@@ -195,6 +190,37 @@ impl Layer<'_> {
         write().at("write", &path)
     }
 
+    /// Removes a file of the machine's own layer.
+    fn remove(&self, file: &str) -> Result<()> {
+        if !self.holds(file)? {
+            return Ok(());
+        }
+        let path = self.upper.join(file);
+        match std::fs::remove_file(&path) {
+            Err(e) if e.kind() != ErrorKind::NotFound => Err(Error::io("remove", &path, &e)),
+            _ => Ok(()),
+        }
+    }
+
+    /// The names in a folder of the machine's own layer; none where there is no such folder.
+    fn list(&self, dir: &str) -> Result<Vec<String>> {
+        if !self.holds(&format!("{dir}/any"))? {
+            return Ok(Vec::new());
+        }
+        let entries = std::fs::read_dir(self.upper.join(dir)).into_iter().flatten().flatten();
+        Ok(entries.filter_map(|e| e.file_name().into_string().ok()).collect())
+    }
+
+    /// Whether a file can be in the machine's own layer. A link on the way would lead to what is at its end on this host.
+    fn holds(&self, file: &str) -> Result<bool> {
+        match obstacle(self.upper, file) {
+            None => Ok(true),
+            Some(dir) if self.upper.join(&dir).is_symlink() => Err(no_folder(&dir)),
+            // The mark of a removed folder.
+            Some(_) => Ok(false),
+        }
+    }
+
     /// Makes the folders on the way, each like the one beneath that it will be joined with.
     fn make_dir(&self, dir: &Path) -> Result<()> {
         let mut sofar = PathBuf::new();
@@ -204,10 +230,7 @@ impl Layer<'_> {
             let path = self.upper.join(&sofar);
             match std::fs::symlink_metadata(&path) {
                 Ok(found) if found.is_dir() => continue,
-                Ok(_) => {
-                    return Err(Error::new(Kind::Provider, format!("/{} in the machine is no folder any more", sofar.display()))
-                        .hint("Something in the machine replaced it. Destroy the machine, or bring the folder back."));
-                }
+                Ok(_) => return Err(no_folder(&sofar)),
                 Err(_) => {}
             }
             std::fs::create_dir(&path).at("make", &path)?;
@@ -222,6 +245,19 @@ impl Layer<'_> {
         }
         Ok(())
     }
+}
+
+/// What is on the way to a file in a layer and is no folder.
+fn obstacle(layer: &Path, file: &str) -> Option<PathBuf> {
+    let mut above: Vec<&Path> = Path::new(file).ancestors().skip(1).collect();
+    above.reverse();
+    let stands = |dir: &&Path| std::fs::symlink_metadata(layer.join(dir)).is_ok_and(|found| !found.is_dir());
+    above.into_iter().find(stands).map(Path::to_owned)
+}
+
+fn no_folder(dir: &Path) -> Error {
+    Error::new(Kind::Provider, format!("/{} in the machine is no folder any more", dir.display()))
+        .hint("Something in the machine replaced it. Destroy the machine, or bring the folder back.")
 }
 
 #[cfg(test)]
@@ -252,5 +288,32 @@ mod tests {
         assert_eq!(std::fs::read_to_string(&outside).unwrap(), "untouched");
         std::os::unix::fs::symlink(dir.path(), upper.join("root")).unwrap();
         assert!(layer.write("root/.ssh/x", b"", 0o600).unwrap_err().message().contains("no folder any more"));
+        assert_eq!(layer.read("root/outside"), None);
+    }
+
+    #[test]
+    fn what_makes_a_machine_is_taken_out_of_its_layer_and_nothing_out_of_this_host() {
+        let dir = tempfile::tempdir().unwrap();
+        let (upper, host) = (dir.path().join("upper"), dir.path().join("host"));
+        for made in [&upper.join("etc/ssh"), &upper.join("var/log/journal/4711"), &host.join("4711")] {
+            std::fs::create_dir_all(made).unwrap();
+        }
+        for file in ["etc/hostname", "etc/ssh/ssh_host_rsa_key", "etc/ssh/sshd_config"] {
+            std::fs::write(upper.join(file), "x").unwrap();
+        }
+        std::fs::write(host.join("ssh_host_rsa_key"), "x").unwrap();
+        // As overlayfs marks a folder that was removed, but for the device's numbers.
+        std::fs::create_dir_all(upper.join("var/lib")).unwrap();
+        std::fs::write(upper.join("var/lib/dbus"), "").unwrap();
+        strip(&upper, "key").unwrap();
+        assert!(!upper.join("etc/hostname").exists() && !upper.join("etc/ssh/ssh_host_rsa_key").exists());
+        assert!(upper.join("etc/ssh/sshd_config").exists() && !upper.join("var/log/journal/4711").exists());
+        for moved in ["etc/ssh", "var/log/journal"] {
+            let _ = std::fs::remove_dir_all(upper.join(moved));
+            std::os::unix::fs::symlink(&host, upper.join(moved)).unwrap();
+            assert!(strip(&upper, "key").unwrap_err().message().starts_with(&format!("/{moved} in the machine is no folder")));
+            std::fs::remove_file(upper.join(moved)).unwrap();
+        }
+        assert!(host.join("4711").exists() && host.join("ssh_host_rsa_key").exists());
     }
 }
