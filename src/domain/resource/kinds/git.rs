@@ -55,7 +55,7 @@ impl Git {
 
     /// A whole commit, which need not be asked for.
     fn commit(&self) -> Option<&str> {
-        self.version.as_deref().filter(|v| v.len() == 40 && v.bytes().all(|b| b.is_ascii_hexdigit()))
+        self.version.as_deref().filter(|v| is_commit(v))
     }
 
     /// Prints what there is: the commit, the number of local changes, the address; then what the repository has.
@@ -83,7 +83,7 @@ impl Git {
         if let Some(commit) = self.commit() {
             return Some(commit.to_lowercase());
         }
-        let found: Vec<(&str, &str)> = said.filter_map(|l| l.split_once('\t')).collect();
+        let found: Vec<(&str, &str)> = said.filter_map(|l| l.split_once('\t')).filter(|(commit, _)| is_commit(commit)).collect();
         // Of a tag with a text of its own, what it stands for.
         let best = found.iter().find(|(_, name)| name.ends_with("^{}"));
         let best = best.or_else(|| found.iter().find(|(_, name)| name.starts_with("refs/heads/"))).or_else(|| found.first());
@@ -112,6 +112,11 @@ impl Git {
             self.prelude()
         )
     }
+}
+
+/// Whether it is a commit's whole name. Nothing else that a repository says goes into a script.
+fn is_commit(text: &str) -> bool {
+    matches!(text.len(), 40 | 64) && text.bytes().all(|b| b.is_ascii_hexdigit())
 }
 
 impl Resource for Git {

@@ -62,6 +62,23 @@ fn repositories_with_passwords_are_refused() {
     }
 }
 
+#[test]
+fn only_commits_of_what_a_repository_says_go_into_a_script() {
+    let git = Git { repository: "ssh://x/y".to_owned(), path: "/srv/x".to_owned(), version: None, force: false, user: None };
+    let look = git.needs().into_iter().find_map(|f| if let Fact::Output(look) = f { Some(look) } else { None }).unwrap();
+    let commit = "0123456789abcdef0123456789abcdef01234567";
+    let decide = |says: &str| {
+        let mut known = Known::default();
+        known.paths.extend([there("/srv", PathKind::Directory, None), ("/srv/x".to_owned(), None)]);
+        known.outputs.insert(look.clone(), (0, format!("none\n0\nnone\n{says}").into_bytes()));
+        git.decide(&known).unwrap()
+    };
+    // A server may greet whoever comes, on stderr.
+    let Verdict::Change(change) = decide(&format!("$(reboot)\trefs/heads/main\n{commit}\tHEAD\n")) else { panic!("no change") };
+    assert!(change.script.contains(commit) && !change.script.contains("reboot"), "{}", change.script);
+    assert!(matches!(decide("$(reboot)\tHEAD\n"), Verdict::Blocked(_)));
+}
+
 /// The fact of a path, as a node would tell it.
 fn there(path: &str, kind: PathKind, sha256: Option<&str>) -> (String, Option<PathState>) {
     let (owner, target) = ("root".to_owned(), None);
