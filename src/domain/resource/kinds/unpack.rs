@@ -66,16 +66,18 @@ impl Unpack {
             format!("tar -x --no-same-owner --strip-components={} -f {from} -C {path}\n", self.strip)
         };
         let owner = Access { mode: None, ..self.access.clone() }.set("");
-        // Only what came out of the archive: the directory may hold other things.
-        let owner = match owner.trim() {
-            "" => String::new(),
-            set => format!(
-                "find {path} -newer \"$began\" -o -cnewer \"$began\" | while IFS= read -r each; do {set} -h \"$each\"; done\n"
+        // Only what came out of the archive: the directory may hold other things. What a kernel does within one tick of its clock
+        // has the same time.
+        let (begin, owner) = match owner.trim() {
+            "" => (String::new(), String::new()),
+            set => (
+                "began=$(mktemp)\ntrap 'rm -f \"$began\"' EXIT\nsleep 0.02\n".to_owned(),
+                format!("find {path}/ '(' -newer \"$began\" -o -cnewer \"$began\" ')' -exec {set} -h {{}} +\n"),
             ),
         };
         let note = quote(&self.note());
         let script = format!(
-            "umask 022\nmkdir -p {path}\nrm -f {note}\nbegan=$(mktemp)\ntrap 'rm -f \"$began\"' EXIT\n{{ {unpack}}} </dev/null\n{owner}\
+            "umask 022\nmkdir -p {path}\nrm -f {note}\n{begin}{{ {unpack}}} </dev/null\n{owner}\
              printf '%s\\n' {sum} >{note}\n"
         );
         (script, uploads)
