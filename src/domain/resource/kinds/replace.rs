@@ -71,9 +71,8 @@ impl Replace<'_> {
     fn script(&self, source: &str) -> String {
         let path = quote(self.path);
         let mut script = stage_beside(self.path);
-        if self.guarded {
-            script.push_str(&self.guard());
-        }
+        let guard = if self.guarded { self.guard() } else { String::new() };
+        script.push_str(&guard);
         // Until its owner and mode are set nobody else may read it.
         script.push_str(&format!("umask 077\n{source} >\"$stage/new\"\n"));
         let access = match self.old_file() {
@@ -90,6 +89,8 @@ impl Replace<'_> {
                 "{{ {validate} \"$stage/new\"\n}} >&2 </dev/null || {{ {}; exit 1; }}\n",
                 super::say(&message)
             ));
+            // Meanwhile somebody may have come.
+            script.push_str(&guard);
         }
         script.push_str(&format!("mv -fT \"$stage/new\" {path}\n"));
         script
