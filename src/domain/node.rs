@@ -61,16 +61,47 @@ impl NodeSet {
         self.iter().skip(skip).take(take).cloned().collect()
     }
 
+    /// The names of their groups, each once, in order.
+    pub fn groups(&self) -> Vec<&str> {
+        self.each_once(|n| &n.group)
+    }
+
+    /// The names of their deployments, each once, in order.
+    pub fn deployments(&self) -> Vec<&str> {
+        self.each_once(|n| &n.deployment)
+    }
+
+    fn each_once(&self, word: impl Fn(&Node) -> &String) -> Vec<&str> {
+        let mut found: Vec<&str> = Vec::new();
+        for node in self.iter() {
+            let word = word(node);
+            if !found.contains(&word.as_str()) {
+                found.push(word);
+            }
+        }
+        found
+    }
+
     #[must_use]
     pub fn union(&self, other: &Self) -> Self {
-        let mine = self.names();
-        self.iter().chain(other.iter().filter(|n| !mine.contains(&n.name))).cloned().collect()
+        self.iter().chain(other.iter().filter(|n| !self.has(n))).cloned().collect()
+    }
+
+    /// As `union`. Refuses two nodes of one name: what comes of them could not be told apart.
+    pub fn joined(&self, other: &Self) -> Result<Self> {
+        let twin = |node: &&Arc<Node>| self.iter().any(|n| n.name == node.name && n.deployment != node.deployment);
+        let Some(node) = other.iter().find(twin) else { return Ok(self.union(other)) };
+        Err(Error::usage(format!("deployment {} has a {} too: a set of nodes cannot hold both", node.deployment, node.name))
+            .hint("Work on the nodes of one deployment, and then on those of the other."))
     }
 
     #[must_use]
     pub fn without(&self, other: &Self) -> Self {
-        let theirs = other.names();
-        self.iter().filter(|n| !theirs.contains(&n.name)).cloned().collect()
+        self.iter().filter(|n| !other.has(n)).cloned().collect()
+    }
+
+    fn has(&self, node: &Node) -> bool {
+        self.iter().any(|n| n.name == node.name && n.deployment == node.deployment)
     }
 
     /// The only node of a set of one; an error that says how many there are, otherwise.
@@ -105,9 +136,7 @@ impl NodeSet {
     }
 
     fn no_such(&self, part: &str) -> Error {
-        let mut groups: Vec<&str> = self.iter().map(|n| n.group.as_str()).collect();
-        groups.dedup();
-        let names = groups.iter().copied().chain(self.iter().map(|n| n.name.as_str()));
+        let names = self.groups().into_iter().chain(self.iter().map(|n| n.name.as_str()));
         let error = Error::new(Kind::NotFound, format!("no node or group matches \"{part}\""));
         match suggest::did_you_mean(part, names) {
             Some(hint) => error.hint(hint),
@@ -163,6 +192,24 @@ mod tests {
         let error = lab().select("sevrer").unwrap_err();
         assert_eq!(error.details().hints, ["Did you mean \"server\"?"]);
         assert!(lab().select("[").is_err());
+    }
+
+    #[test]
+    fn words_of_sets_are_told_once_whatever_the_order() {
+        let all = lab();
+        let mixed = all.slice(0, 1).union(&all.slice(3, 1)).union(&all.slice(1, 2));
+        assert_eq!(mixed.names(), ["server-0", "client-0", "server-1", "server-2"]);
+        assert_eq!(mixed.groups(), ["server", "client"]);
+        assert_eq!(mixed.deployments(), ["lab"]);
+    }
+
+    #[test]
+    fn nodes_of_two_deployments_are_not_taken_for_each_other() {
+        let other = NodeSet::new(lab().iter().map(|n| Node { deployment: "other".into(), ..(**n).clone() }));
+        assert_eq!(lab().without(&other), lab());
+        let refused = lab().joined(&other.slice(1, 1)).unwrap_err();
+        assert_eq!(refused.message(), "deployment other has a server-1 too: a set of nodes cannot hold both");
+        assert_eq!(lab().slice(0, 1).joined(&other.slice(1, 1)).unwrap().deployments(), ["lab", "other"]);
     }
 
     #[test]

@@ -90,9 +90,7 @@ impl Pace {
 }
 
 fn by_group(nodes: &NodeSet) -> Vec<NodeSet> {
-    let mut groups: Vec<&str> = nodes.iter().map(|n| n.group.as_str()).collect();
-    groups.dedup();
-    groups.into_iter().map(|g| nodes.iter().filter(|n| n.group == g).cloned().collect()).collect()
+    nodes.groups().into_iter().map(|g| nodes.iter().filter(|n| n.group == g).cloned().collect()).collect()
 }
 
 /// Does the work batch by batch, and stops when too many nodes have failed.

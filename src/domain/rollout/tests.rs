@@ -43,6 +43,11 @@ fn batches_keep_groups_apart() {
     assert_eq!(begun, ["server-0 server-1", "server-2 server-3", "server-4", "client-0", "client-1"]);
     assert_eq!(rollout.count(State::Ok), 7);
     assert_eq!(Pace::default().batches(&lab(2, 1)).len(), 1);
+    // In any order, each node is worked on once.
+    let all = lab(2, 1);
+    let mixed = all.slice(0, 1).union(&all.slice(2, 1)).union(&all);
+    let (begun, _) = roll(&mixed, pace("1", None), &[]);
+    assert_eq!(begun, ["server-0", "server-1", "client-0"]);
 }
 
 #[test]

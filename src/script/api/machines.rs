@@ -15,10 +15,8 @@ fn turn(context: &NativeCallContext, nodes: &NodeSet, what: Power, word: &'stati
     if host.reach(context, nodes, &Call::changes(word, "power"))?.is_none() {
         return Ok(());
     }
-    let mut deployments: Vec<&str> = nodes.iter().map(|n| n.deployment.as_str()).collect();
-    deployments.dedup();
     host.block_on(async {
-        for name in deployments {
+        for name in nodes.deployments() {
             let names: Vec<String> = nodes.iter().filter(|n| n.deployment == name).map(|n| n.name.clone()).collect();
             deployment::power(host.project(), name, &names, what, &host.cx).await?;
         }

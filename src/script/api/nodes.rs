@@ -146,16 +146,16 @@ pub mod module {
         at(nodes, index)
     }
 
-    /// The nodes of both sets, each once.
+    /// The nodes of both sets, each once. Two nodes of one name, of two deployments, are an error.
     ///
     /// # Example
     /// ```rhai
     /// let d = deployment();
     /// assert_eq((d.nodes("client") + d.nodes("server")).len, 4);
     /// ```
-    #[rhai_fn(name = "+", pure)]
-    pub fn add(a: &mut Nodes, b: Nodes) -> NodeSet {
-        a.union(&b)
+    #[rhai_fn(name = "+", pure, return_raw)]
+    pub fn add(a: &mut Nodes, b: Nodes) -> ScriptResult<NodeSet> {
+        Ok(a.joined(&b)?)
     }
 
     /// The nodes of the first set that are not in the second.

@@ -14,8 +14,12 @@ fn apply(context: &NativeCallContext, nodes: &NodeSet, role: &str, vars: Map, op
     let host = Host::of(context);
     let how = how(&host, options)?;
     host.reach(context, nodes, &Call::reads("apply_role"))?;
-    let Some(first) = nodes.iter().next() else { return Err(Error::usage("apply_role was called on no nodes")) };
-    let config = Deployment::open(host.project(), &first.deployment)?.config_now()?;
+    let deployment = match nodes.deployments()[..] {
+        [only] => only,
+        [] => return Err(Error::usage("apply_role was called on no nodes")),
+        [..] => return Err(Error::usage("apply_role was called on nodes of several deployments, which have a config each")),
+    };
+    let config = Deployment::open(host.project(), deployment)?.config_now()?;
     let roles = [role.to_owned()];
     let wish = Wish { roles: Some(&roles), settings: &[], given: vars };
     let deploy = Deploy::new(&host.project().root, &config, nodes, wish)?;

@@ -59,11 +59,9 @@ pub struct How {
 impl Deploy {
     /// Finds out what is wanted of which of the nodes: the roles asked for, or else those of each group in the config.
     pub fn new(project: &Path, config: &Config, nodes: &NodeSet, wish: Wish) -> Result<Self> {
-        let mut groups: Vec<&str> = nodes.iter().map(|n| n.group.as_str()).collect();
-        groups.dedup();
         let mut roles: Vec<Arc<Role>> = Vec::new();
         let mut ordered = Vec::new();
-        for name in groups {
+        for name in nodes.groups() {
             let wanted: Vec<Asked> = match wish.roles {
                 Some(names) => names.iter().map(Asked::by_name).collect(),
                 None => of_group(config, name),
