@@ -89,10 +89,7 @@ impl Options {
 
     /// An array of strings; one string alone is an array of one.
     pub fn strings(&mut self, key: &'static str) -> Result<Option<Vec<String>>> {
-        self.typed(key, "an array of strings", |v| match v.as_array_ref() {
-            Ok(items) => items.iter().map(|i| i.clone().into_string().ok()).collect(),
-            Err(_) => v.clone().into_string().ok().map(|s| vec![s]),
-        })
+        self.typed(key, "an array of strings", strings)
     }
 
     /// Environment variables: a map of names to strings, numbers, booleans or secrets.
@@ -154,6 +151,14 @@ pub fn text(value: &Dynamic) -> Option<String> {
         return Some(secret.expose().to_owned());
     }
     value.clone().into_string().ok()
+}
+
+/// The strings of an array, or of one string alone.
+pub fn strings(value: &Dynamic) -> Option<Vec<String>> {
+    match value.as_array_ref() {
+        Ok(items) => items.iter().map(|i| i.clone().into_string().ok()).collect(),
+        Err(_) => value.clone().into_string().ok().map(|one| vec![one]),
+    }
 }
 
 fn plain(value: &Dynamic) -> Option<String> {

@@ -1,18 +1,8 @@
 //! What goes wrong on the way.
 
-use crate::lab::{Lab, stderr, stdout};
-use crate::roles::{deploy, lab, on_node, told};
+use crate::lab::{stderr, stdout};
+use crate::roles::{deploy, lab, on_node, told, wait_for};
 use std::process::Stdio;
-use std::time::{Duration, Instant};
-
-/// Waits until a role has made this file on server-0.
-fn wait_for(lab: &Lab, file: &str) {
-    let start = Instant::now();
-    while on_node(lab, "server-0", "ls").lines().all(|l| l != file) {
-        assert!(start.elapsed() < Duration::from_secs(60), "there is no {file}");
-        std::thread::sleep(Duration::from_millis(50));
-    }
-}
 
 #[test]
 fn one_deploy_at_a_time_and_a_check_beside_it() {

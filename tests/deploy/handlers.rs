@@ -1,9 +1,8 @@
 //! Handlers: once, at the end, only where something changed, and not forgotten by a run that broke.
 
 use crate::lab::{Lab, stdout};
-use crate::roles::{deploy, lab, on_node};
+use crate::roles::{deploy, lab, on_node, wait_for};
 use std::process::Stdio;
-use std::time::{Duration, Instant};
 
 const NOTIFYING: &str = r#"
 fn apply(nodes, vars) {
@@ -55,11 +54,7 @@ fn a_run_that_was_killed_before_its_handlers_has_the_nodes_remember() {
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    let start = Instant::now();
-    while on_node(&lab, "server-0", "ls").lines().all(|l| l != "reached") {
-        assert!(start.elapsed() < Duration::from_secs(60), "the role did not get there");
-        std::thread::sleep(Duration::from_millis(50));
-    }
+    wait_for(&lab, "reached");
     child.kill().unwrap();
     child.wait().unwrap();
     on_node(&lab, "server-0", "touch go");

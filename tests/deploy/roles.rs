@@ -1,6 +1,7 @@
 //! What a role does, says, and leaves alone.
 
 use crate::lab::{Lab, assert_ok, stderr, stdout};
+use std::time::{Duration, Instant};
 
 /// A project with four servers and a client, and the role `web`.
 pub fn lab(main: &str) -> Lab {
@@ -30,6 +31,16 @@ pub fn on_node(lab: &Lab, node: &str, command: &str) -> String {
     let out = lab.run(&["exec", "lab", node, "-q", "--json", "--", command]);
     let results: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
     results[0]["stdout"].as_str().unwrap().to_owned()
+}
+
+/// Waits until a role has made this file on server-0.
+#[track_caller]
+pub fn wait_for(lab: &Lab, file: &str) {
+    let start = Instant::now();
+    while on_node(lab, "server-0", "ls").lines().all(|l| l != file) {
+        assert!(start.elapsed() < Duration::from_secs(60), "there is no {file}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
 }
 
 const SITE: &str = r#"

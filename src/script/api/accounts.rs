@@ -4,7 +4,7 @@ use crate::base::error::{Error, Result};
 use crate::domain::node::NodeSet;
 use crate::domain::resource::kinds::{AuthorizedKeys, Group, NoUser, User, account_name, public_keys};
 use crate::script::api::resources::{is_absent, nothing_else, same};
-use crate::script::options::shown;
+use crate::script::options::{shown, strings};
 use crate::script::wanting::{Asked, Common, refuse_local};
 use crate::script::{Options, ScriptResult};
 use rhai::Map;
@@ -37,7 +37,15 @@ fn user_of(context: &NativeCallContext, nodes: &NodeSet, name: &str, options: Ma
     refuse_local(nodes, "its users")?;
     user.check()?;
     if absent {
-        let given = [("uid", user.uid.is_some()), ("groups", !user.groups.is_empty()), ("shell", user.shell.is_some())];
+        let given = [
+            ("uid", user.uid.is_some()),
+            ("group", user.group.is_some()),
+            ("groups", !user.groups.is_empty()),
+            ("shell", user.shell.is_some()),
+            ("home", user.home.is_some()),
+            ("comment", user.comment.is_some()),
+            ("create_home", user.create_home.is_some()),
+        ];
         nothing_else("user", &given)?;
         return same(context, nodes, &common, NoUser { name: user.name, remove_home: remove_home == Some(true) });
     }
@@ -69,11 +77,7 @@ fn keys_of(context: &NativeCallContext, nodes: &NodeSet, user: &str, keys: &Dyna
     options.finish()?;
     refuse_local(nodes, "its keys")?;
     account_name("user", user)?;
-    let texts: Option<Vec<String>> = match keys.as_array_ref() {
-        Ok(items) => items.iter().map(|i| i.clone().into_string().ok()).collect(),
-        Err(_) => keys.clone().into_string().ok().map(|one| vec![one]),
-    };
-    let texts = texts.ok_or_else(|| {
+    let texts = strings(keys).ok_or_else(|| {
         Error::usage(format!("authorized_keys takes keys as a string or an array of strings, not {}", shown(keys)))
     })?;
     let keys = public_keys(&texts.join("\n"))?;

@@ -5,7 +5,7 @@ use crate::base::suggest::did_you_mean;
 use crate::domain::node::NodeSet;
 use crate::domain::resource::Resource;
 use crate::domain::resource::kinds::{PackageIndex, PackageState, Packages};
-use crate::script::options::shown;
+use crate::script::options::{shown, strings};
 use crate::script::wanting::{Asked, Common, refuse_local, want};
 use crate::script::{Options, ScriptResult};
 use rhai::Map;
@@ -41,12 +41,8 @@ fn installed(context: &NativeCallContext, nodes: &NodeSet, names: &Dynamic, opti
     let lock_timeout = options.duration("lock_timeout")?.unwrap_or(LOCK_TIMEOUT);
     options.finish()?;
     refuse_local(nodes, "its packages")?;
-    let list = match names.as_array_ref() {
-        Ok(items) => items.iter().map(|i| i.clone().into_string().ok()).collect(),
-        Err(_) => names.clone().into_string().ok().map(|one| vec![one]),
-    };
-    let names: Vec<String> =
-        list.ok_or_else(|| Error::usage(format!("packages takes a name or an array of names, not {}", shown(names))))?;
+    let none = || Error::usage(format!("packages takes a name or an array of names, not {}", shown(names)));
+    let names = strings(names).ok_or_else(none)?;
     let packages = Packages { names, state, update, purge, recommends, lock_timeout };
     packages.check()?;
     let mut resources: Vec<Arc<dyn Resource>> = Vec::new();

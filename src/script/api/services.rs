@@ -8,7 +8,7 @@ use crate::domain::resource::kinds::{
 };
 use crate::script::api::packages::word;
 use crate::script::api::remote::command_line;
-use crate::script::api::resources::{access, is_absent, nothing_else};
+use crate::script::api::resources::{access, access_given, is_absent, nothing_else};
 use crate::script::roles::Folder;
 use crate::script::wanting::{Asked, Common, content, holds_secret, refuse_local, want};
 use crate::script::{Host, Options, ScriptResult};
@@ -55,6 +55,7 @@ fn unit_of(context: &NativeCallContext, nodes: &NodeSet, name: &str, options: Ma
     let mut resources: Vec<Arc<dyn Resource>> = Vec::new();
     if state.as_deref() == Some("absent") {
         nothing_else("unit", &[("content", text.is_some()), ("source", from.is_some()), ("enabled", enabled.is_some())])?;
+        nothing_else("unit", &access_given(&access))?;
         resources.push(Arc::new(NoUnit { kind: "unit", unit, path }));
         return want(context, nodes, &common, |_| Ok(resources.clone()));
     }
@@ -93,7 +94,9 @@ fn timer_of(context: &NativeCallContext, nodes: &NodeSet, name: &str, options: M
     let (service, timer) = (unit_name(&format!("{name}.service"))?, unit_name(&format!("{name}.timer"))?);
     let mut resources: Vec<Arc<dyn Resource>> = Vec::new();
     if absent {
+        let more = [("user", user.is_some()), ("description", description.is_some()), ("random_delay", random_delay.is_some())];
         nothing_else("timer", &[("on_calendar", on_calendar.is_some()), ("command", command.is_some())])?;
+        nothing_else("timer", &more)?;
         for unit in [timer, service] {
             let path = unit_path(&unit);
             resources.push(Arc::new(NoUnit { kind: "timer", unit, path }));
