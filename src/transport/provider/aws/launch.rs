@@ -8,6 +8,7 @@ use super::machine::Machine;
 use super::network::{self, Network};
 use super::tags::{self, Tags};
 use super::{Aws, fault::Fault};
+use crate::base::checksum::sha256;
 use crate::base::error::{Error, Kind, Result};
 use crate::base::event::Cx;
 use crate::transport::provider::Site;
@@ -23,7 +24,6 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 use uuid::Uuid;
@@ -58,13 +58,12 @@ pub struct Launch {
 
 /// The token of a launch: the same only for the very same attempt.
 fn token(site: &Site, group: &str, generation: Uuid, attempt: u32, zone: &str, kind: &str) -> String {
-    let text = format!("{}/{group}/{generation}/{attempt}/{zone}/{kind}", site.uuid);
-    Sha256::digest(text).iter().map(|b| format!("{b:02x}")).collect()
+    sha256(format!("{}/{group}/{generation}/{attempt}/{zone}/{kind}", site.uuid))
 }
 
 /// A short name for user data, to see whether it changed.
 pub fn digest(user_data: &str) -> String {
-    Sha256::digest(user_data).iter().take(8).map(|b| format!("{b:02x}")).collect()
+    sha256(user_data)[..16].to_owned()
 }
 
 impl Launch {
