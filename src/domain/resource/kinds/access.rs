@@ -16,10 +16,10 @@ pub struct Access {
 impl Access {
     /// Refuses names that `chown` would take for something else.
     pub fn check(&self) -> Result<()> {
-        for (what, name) in [("owner", &self.owner), ("group", &self.group)] {
+        for (what, one, name) in [("owner", "an owner", &self.owner), ("group", "a group", &self.group)] {
             let Some(name) = name else { continue };
             if name.is_empty() || name.starts_with('-') || name.contains([':', '/']) || name.chars().any(char::is_control) {
-                return Err(Error::usage(format!("\"{}\" is no name for an {what}", name.escape_debug())));
+                return Err(Error::usage(format!("\"{}\" is no name for {one}", name.escape_debug())));
             }
             if name.bytes().all(|b| b.is_ascii_digit()) {
                 return Err(Error::usage(format!("{what} \"{name}\" is a number"))

@@ -1,5 +1,6 @@
 //! A setting of the kernel, now and at boot.
 
+use super::super::read::sysctl_file;
 use super::super::{Change, Fact, Known, Resource, Touch, Verdict};
 use super::absent::Absent;
 use super::file::File;
@@ -83,11 +84,10 @@ impl Resource for Sysctl {
         };
         if is != value {
             change.what.insert(0, format!("{is} → {value}"));
-            let (name, value) = (quote(&self.name), quote(&value));
+            let (name, value, path) = (quote(&self.name), quote(&value), quote(&sysctl_file(&self.name)));
             // First now: what the kernel refuses is not to be set at every boot.
-            let path = format!("/proc/sys/$(printf %s {name} | tr . /)");
             let set = format!(
-                "if command -v sysctl >/dev/null; then sysctl -q -w {name}={value}; else printf '%s\\n' {value} >\"{path}\"; fi\n"
+                "if command -v sysctl >/dev/null; then sysctl -q -w {name}={value}; else printf '%s\\n' {value} >{path}; fi\n"
             );
             change.script = format!("{set}{}", change.script);
             change.touches.push(Touch::Sysctl(self.name.clone()));

@@ -87,6 +87,19 @@ fn there(path: &str, kind: PathKind, sha256: Option<&str>) -> (String, Option<Pa
 }
 
 #[test]
+fn a_setting_is_written_where_it_is_read() {
+    // With slashes between its parts, dots are the name's own.
+    let sysctl = Sysctl { name: "net/ipv4/conf/eth0.1/forwarding".to_owned(), value: Some("1".to_owned()) };
+    sysctl.check().unwrap();
+    let mut known = Known::default();
+    let file = "/etc/sysctl.d/90-opsrun-net.ipv4.conf.eth0.1.forwarding.conf";
+    known.paths.extend([there("/etc/sysctl.d", PathKind::Directory, None), (file.to_owned(), None)]);
+    known.sysctls.insert(sysctl.name.clone(), Some("0".to_owned()));
+    let Verdict::Change(change) = sysctl.decide(&known).unwrap() else { panic!("nothing to change") };
+    assert!(change.script.contains(" >/proc/sys/net/ipv4/conf/eth0.1/forwarding;"), "{}", change.script);
+}
+
+#[test]
 fn a_secret_is_in_no_diff() {
     let file = File { secret: true, ..File::new("/etc/token", b"hunter2".to_vec()) };
     assert!(!file.needs().iter().any(|f| matches!(f, Fact::Content { .. })), "nobody needs to read it");
