@@ -8,7 +8,7 @@ use crate::base::error::{Error, Location, Result};
 use crate::domain::fleet::gather;
 use crate::domain::node::{Node, NodeSet};
 use crate::domain::resource::kinds::Content;
-use crate::domain::resource::{Item, Ledger, Mode, Resource, Ticket, Wanted};
+use crate::domain::resource::{Item, Ledger, Mode, Resource, Scope, Ticket, Wanted};
 use crate::domain::role::handler;
 use rhai::NativeCallContext;
 use std::sync::Arc;
@@ -94,7 +94,7 @@ pub fn want(
         let ticket = ledger.add(wanted);
         return Ok(Asked { nodes: nodes.clone(), ledger: ledger.clone(), ticket });
     }
-    let ledger = Arc::new(Ledger::new(host.fleet(), nodes, common.mode, None));
+    let ledger = Arc::new(Ledger::new(host.fleet(), nodes, common.mode, Scope::default()));
     let ticket = ledger.add(wanted);
     host.block_on_to_the_end(ledger.flush())?;
     gather(ledger.reports().into_iter().map(|r| r.failure.map_or(Ok(()), Err)).collect())?;

@@ -204,6 +204,40 @@ fn what_is_required_comes_first_and_applies_to_the_same_nodes() {
 }
 
 #[test]
+fn a_check_goes_on_with_what_it_foresees_after_commands_and_in_later_roles() {
+    let lab = lab("fn apply(nodes, vars) {
+    nodes.directory(\"conf\");
+    nodes.sh(\"mkdir made\");
+    nodes.file(\"conf/a\", #{ content: \"a\" });
+    nodes.file(\"made/b\", #{ content: \"b\" });
+}");
+    lab.write("roles/site/requires", "web\n");
+    lab.write(
+        "roles/site/main.rhai",
+        "fn apply(nodes, vars) { nodes.file(\"conf/c\", #{ content: \"c\" }); nodes.directory(\"conf\"); }",
+    );
+    let (code, out) = deploy(&lab, &["--roles", "site", "--check", "--limit", "server-0"]);
+    assert_eq!(
+        (code, out.as_str()),
+        (
+            0,
+            "\
+server-0  directory conf  would change: created
+server-0  sh mkdir made  unknown: a check does not run it
+server-0  file conf/a  would change: created
+server-0  file made/b  unknown: sh mkdir made would be run first
+server-0  file conf/c  would change: created
+NODE      RIGHT  WOULD CHANGE  FAILED  SKIPPED  UNKNOWN  TIME
+server-0  1      3             0       0        2        TIME
+lab: 1 of 1 node would change; nothing was changed (TIME)
+"
+        )
+    );
+    assert_eq!(deploy(&lab, &["--roles", "site", "--limit", "server-0"]).0, 0);
+    assert_eq!(on_node(&lab, "server-0", "ls conf made"), "conf:\na\nc\n\nmade:\nb");
+}
+
+#[test]
 fn what_a_check_cannot_know_is_unknown_and_not_run() {
     let lab = lab(r#"
 fn apply(nodes, vars) {

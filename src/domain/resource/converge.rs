@@ -5,6 +5,7 @@
 
 use super::answer::Answer;
 use super::exchange::{Ending, Exchange, OverSsh, exchange};
+use super::foresight::{Foreseen, Foresight};
 use super::hearing::{Announced, Hearing};
 use super::program::{Program, handler_of};
 use super::read::Reading;
@@ -26,6 +27,8 @@ const LARGEST_PROGRAM: usize = 4 << 20;
 pub struct Scope {
     /// The role, under whose name handlers are remembered on the nodes.
     pub role: Option<String>,
+    /// What a check foresees, and has foreseen before.
+    pub foresight: Arc<Foresight>,
 }
 
 /// What came of one node.
@@ -61,7 +64,7 @@ pub async fn converge(fleet: &Fleet, work: Vec<(Arc<Node>, Vec<Wanted>)>, mode: 
         let (wanted, scope, progress) = (of(&node), scope.clone(), progress.clone());
         async move {
             let over = OverSsh { client: fleet.client.clone(), node: node.clone() };
-            let site = Site { over: &over, node: &node, mode, role: scope.role.as_deref(), cx: &fleet.cx, progress: &progress };
+            let site = Site { over: &over, node: &node, mode, scope: &scope, cx: &fleet.cx, progress: &progress };
             let report = bring(&site, &wanted).await;
             progress.advance(1);
             Ok(report)
@@ -105,7 +108,7 @@ pub(super) struct Site<'a> {
     pub over: &'a dyn Exchange,
     pub node: &'a Arc<Node>,
     pub mode: Mode,
-    pub role: Option<&'a str>,
+    pub scope: &'a Scope,
     pub cx: &'a Cx,
     pub progress: &'a Arc<Progress>,
 }
@@ -145,7 +148,16 @@ impl Course<'_> {
         if self.wanted.is_empty() {
             return Ok(());
         }
-        self.exchange(0, self.view.facts()).await?;
+        let facts = self.view.facts();
+        if self.site.mode.check {
+            let foreseen = self.site.scope.foresight.of(&self.site.node.name);
+            // What would be made is not there to be read.
+            let facts = facts.into_iter().filter(|fact| !foreseen.iter().any(|f| f.leaves.has(fact))).collect();
+            self.exchange(0, facts).await?;
+            foreseen.iter().for_each(|f| self.view.plan(f));
+        } else {
+            self.exchange(0, facts).await?;
+        }
         for at in 0..self.wanted.len() {
             if self.site.mode.check {
                 self.foresee(at)?;
@@ -166,7 +178,7 @@ impl Course<'_> {
             match self.decide(at) {
                 Ok(Verdict::Right) => self.settle(at, Outcome::Ok, None),
                 Ok(Verdict::Change(change)) => {
-                    self.view.plan(at, &change);
+                    self.view.plan(&self.foreseen(at, &change));
                     self.batch.push((at, change));
                 }
                 Ok(Verdict::Blocked(why)) if self.batch.is_empty() => {
@@ -174,7 +186,8 @@ impl Course<'_> {
                 }
                 // What is still to be done may bring what is missing, whether it said so or not.
                 Ok(Verdict::Blocked(_)) => {
-                    self.view.doubt_needs_of(at);
+                    let why = self.would_change(at);
+                    self.view.doubt_needs_of(at, &why);
                     self.make(at).await?;
                     continue;
                 }
@@ -190,15 +203,16 @@ impl Course<'_> {
     /// Decides a resource as things stand and as changes before it would leave them, and changes nothing.
     fn foresee(&mut self, at: usize) -> Result<(), Stop> {
         let doubt = self.view.doubt(at);
-        let unknown =
-            |doubt: Doubt| Outcome::Unknown(format!("{} would be changed first", failure::label(&self.wanted[doubt.by])));
+        let unknown = |doubt: Doubt| Outcome::Unknown(doubt.why.to_string());
         match (self.decide(at).map_err(|error| (at, error))?, doubt) {
             (Verdict::Blocked(why), None) => return Err((at, failure::blocked(&self.wanted[at], &why))),
             (Verdict::Blocked(_), Some(doubt)) => self.settle(at, unknown(doubt), None),
             (Verdict::Right, Some(doubt)) if doubt.certain => self.settle(at, unknown(doubt), None),
             (Verdict::Right, _) => self.settle(at, Outcome::Ok, None),
             (Verdict::Change(change), doubt) => {
-                self.view.plan(at, &change);
+                let foreseen = self.foreseen(at, &change);
+                self.view.plan(&foreseen);
+                self.site.scope.foresight.add(&self.site.node.name, foreseen);
                 let outcome = match doubt.filter(|doubt| doubt.certain) {
                     Some(doubt) => unknown(doubt),
                     None if change.passive => Outcome::Unknown("it would be waited for".to_owned()),
@@ -208,6 +222,14 @@ impl Course<'_> {
             }
         }
         Ok(())
+    }
+
+    fn would_change(&self, at: usize) -> Arc<str> {
+        format!("{} would be changed first", failure::label(&self.wanted[at])).into()
+    }
+
+    fn foreseen(&self, at: usize, change: &Change) -> Foreseen {
+        Foreseen { why: self.would_change(at), touches: change.touches.clone(), leaves: *change.leaves.clone() }
     }
 
     fn decide(&self, at: usize) -> Result<Verdict> {
@@ -251,7 +273,8 @@ impl Course<'_> {
 
     /// One round trip: the batch, then these facts, which resources from `next` on need.
     async fn exchange(&mut self, next: usize, facts: BTreeSet<super::Fact>) -> Result<(), Stop> {
-        let Site { over, node, mode, role, cx, progress } = *self.site;
+        let Site { over, node, mode, scope, cx, progress } = *self.site;
+        let role = scope.role.as_deref();
         let batch = std::mem::take(&mut self.batch);
         let reading = Reading::new(&facts, mode.diff);
         let mut program = Program::new();

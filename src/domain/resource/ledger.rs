@@ -1,7 +1,7 @@
 //! What a role, or one call of a script, wants of its nodes: queued by node, brought about together, reported.
 
 use super::converge::{NodeReport, Scope, converge, forget};
-use super::{Item, Mode, Outcome, Wanted};
+use super::{Foresight, Item, Mode, Outcome, Wanted};
 use crate::base::error::{Error, Result};
 use crate::domain::fleet::Fleet;
 use crate::domain::node::{Node, NodeSet};
@@ -15,7 +15,7 @@ use std::time::Duration;
 pub struct Ledger {
     fleet: Fleet,
     mode: Mode,
-    role: Option<String>,
+    scope: Scope,
     book: Mutex<Book>,
     /// Held while a flush is under way: resources of a node are brought about in the order in which they were added.
     turn: tokio::sync::Mutex<()>,
@@ -58,16 +58,21 @@ pub struct Ticket(u64);
 impl Ledger {
     /// An empty ledger for these nodes. With a `role`, changes that notify handlers are noted on the nodes before they are
     /// made, under that name.
-    pub fn new(fleet: Fleet, nodes: &NodeSet, mode: Mode, role: Option<String>) -> Self {
+    pub fn new(fleet: Fleet, nodes: &NodeSet, mode: Mode, scope: Scope) -> Self {
         let mut book = Book::default();
         for node in nodes.iter() {
             book.page(node);
         }
-        Self { fleet, mode, role, book: Mutex::new(book), turn: tokio::sync::Mutex::default() }
+        Self { fleet, mode, scope, book: Mutex::new(book), turn: tokio::sync::Mutex::default() }
     }
 
     pub fn mode(&self) -> Mode {
         self.mode
+    }
+
+    /// What this check, and others that it is part of, foresee.
+    pub fn foresight(&self) -> &Arc<Foresight> {
+        &self.scope.foresight
     }
 
     /// Queues resources, each for its node, in this order. Nodes that the ledger does not know yet are taken in.
@@ -104,8 +109,7 @@ impl Ledger {
         if work.is_empty() {
             return self.fleet.cx.cancel.check();
         }
-        let scope = Scope { role: self.role.clone() };
-        let reports = converge(&self.fleet, work, self.mode, &scope).await;
+        let reports = converge(&self.fleet, work, self.mode, &self.scope).await;
         let mut book = self.book();
         for report in reports {
             let numbers = tickets.remove(&report.node.name).unwrap_or_default();
@@ -187,7 +191,7 @@ impl Ledger {
 
     /// These handlers have run on these nodes: they are no longer pending there. One round trip.
     pub async fn clear(&self, handlers: &[&str], nodes: &NodeSet) -> Result<()> {
-        if let Some(role) = self.role.as_ref().filter(|_| !self.mode.check && !handlers.is_empty()) {
+        if let Some(role) = self.scope.role.as_ref().filter(|_| !self.mode.check && !handlers.is_empty()) {
             forget(&self.fleet, nodes, role, handlers).await?;
         }
         let mut book = self.book();
@@ -262,6 +266,6 @@ impl Item {
 
 impl std::fmt::Debug for Ledger {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Ledger").field("role", &self.role).field("mode", &self.mode).finish_non_exhaustive()
+        f.debug_struct("Ledger").field("role", &self.scope.role).field("mode", &self.mode).finish_non_exhaustive()
     }
 }

@@ -9,6 +9,7 @@ mod converge;
 mod exchange;
 mod fact;
 mod failure;
+mod foresight;
 mod hearing;
 pub mod kinds;
 mod ledger;
@@ -21,6 +22,7 @@ mod view;
 
 pub use converge::{NodeReport, Scope, converge};
 pub use fact::{Fact, Known, PathKind, PathState, UnitState, UserState};
+pub use foresight::Foresight;
 pub use ledger::{Ledger, Ticket};
 
 use crate::base::error::{Error, Location, Result};

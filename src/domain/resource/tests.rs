@@ -207,7 +207,7 @@ async fn run_as(here: &Here, wanted: &[Wanted], mode: Mode, cx: &Cx) -> NodeRepo
         endpoint: Endpoint::new("server-0", "10.0.0.1", 22, "root"),
     });
     let progress = Arc::new(Events::none().progress("", 1, Unit::Items));
-    bring(&Site { over: here, node: &node, mode, role: None, cx, progress: &progress }, wanted).await
+    bring(&Site { over: here, node: &node, mode, scope: &Scope::default(), cx, progress: &progress }, wanted).await
 }
 
 /// `ok changed failed …`

@@ -1,7 +1,9 @@
 //! What is known of a node while changes to it are planned: which facts still hold, and which changes have put in doubt.
 
-use super::{Change, Fact, Known, Touch, Wanted};
+use super::foresight::Foreseen;
+use super::{Fact, Known, Touch, Wanted};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// The facts that a list of resources needs.
 pub(super) struct View {
@@ -14,10 +16,10 @@ pub(super) struct View {
 }
 
 /// Why a fact may not hold any more.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Doubt {
-    /// The resource whose change touched it last.
-    pub by: usize,
+    /// What touched it last: "file /etc/motd would be changed first".
+    pub why: Arc<str>,
     /// The change is about this very thing, and does not merely touch everything.
     pub certain: bool,
 }
@@ -48,7 +50,7 @@ impl View {
 
     /// Why the facts that a resource needs may not hold: the doubt that weighs most.
     pub fn doubt(&self, at: usize) -> Option<Doubt> {
-        let doubts = self.needs.get(at)?.iter().filter_map(|fact| self.doubts.get(fact).map(|doubt| (fact, *doubt)));
+        let doubts = self.needs.get(at)?.iter().filter_map(|fact| self.doubts.get(fact).map(|doubt| (fact, doubt.clone())));
         // Of a command's outcome nothing can be said, whatever was touched.
         let weigh = |(fact, doubt): (&Fact, Doubt)| {
             let command = matches!(fact, Fact::Test(_) | Fact::Output(_));
@@ -58,14 +60,14 @@ impl View {
     }
 
     /// The resource's answer may be another next time, whatever is known.
-    pub fn doubt_needs_of(&mut self, at: usize) {
+    pub fn doubt_needs_of(&mut self, at: usize, why: &Arc<str>) {
         for fact in self.needs.get(at).into_iter().flatten() {
-            self.doubts.insert(fact.clone(), Doubt { by: at, certain: true });
+            self.doubts.insert(fact.clone(), Doubt { why: why.clone(), certain: true });
         }
     }
 
     /// A change has been planned: what it touches is in doubt, what it leaves is known.
-    pub fn plan(&mut self, by: usize, change: &Change) {
+    pub fn plan(&mut self, change: &Foreseen) {
         for fact in self.needs.iter().flatten() {
             let looks = self.looks.get(fact).map_or(&[][..], Vec::as_slice);
             let mut reached = change.touches.iter().filter(|touch| touch.reaches(fact, looks)).peekable();
@@ -73,10 +75,10 @@ impl View {
                 self.doubts.remove(fact);
             } else if reached.peek().is_some() {
                 let certain = reached.any(|touch| *touch != Touch::Everything);
-                self.doubts.insert(fact.clone(), Doubt { by, certain });
+                self.doubts.insert(fact.clone(), Doubt { why: change.why.clone(), certain });
             }
         }
-        self.known.update(*change.leaves.clone());
+        self.known.update(change.leaves.clone());
     }
 
     /// These facts have been read.

@@ -66,7 +66,9 @@ impl Beside {
 impl Acting {
     pub(super) fn note_unknown(&self, host: &Host, context: &NativeCallContext, nodes: &NodeSet, call: &Call) {
         let place = host.sources().locate(context.call_source().unwrap_or_default(), context.call_position());
-        self.note(nodes, call.function, &shortened(&call.about), call.why, Some(&place));
+        let name = shortened(&call.about);
+        self.note(nodes, call.function, &name, call.why, Some(&place));
+        self.foresee_anything(nodes, &format!("{} {name}", call.function));
     }
 
     /// Notes something that a check cannot know, on all these nodes, and tells it.
@@ -77,6 +79,14 @@ impl Acting {
     /// Notes that a handler of the role's own has run; in a check, that it would.
     pub(super) fn note_handler(&self, nodes: &NodeSet, name: &str) {
         self.tell(nodes, &Item { what: vec!["run".to_owned()], ..item("handler", name, Outcome::Changed, None) });
+        if self.ledger.mode().check {
+            self.foresee_anything(nodes, &format!("handler {name}"));
+        }
+    }
+
+    fn foresee_anything(&self, nodes: &NodeSet, what: &str) {
+        let why = format!("{what} would be run first");
+        nodes.iter().for_each(|node| self.ledger.foresight().anything(&node.name, &why));
     }
 
     fn tell(&self, nodes: &NodeSet, item: &Item) {

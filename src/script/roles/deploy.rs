@@ -1,10 +1,10 @@
 //! Several roles brought to the nodes of a deployment: which role for which group, with which variables.
 
-use super::run::{Program, vars_map};
+use super::run::{Program, Terms, vars_map};
 use crate::base::error::{Error, Result};
 use crate::domain::config::Config;
 use crate::domain::node::NodeSet;
-use crate::domain::resource::Mode;
+use crate::domain::resource::{Foresight, Mode};
 use crate::domain::role::{self, Asked, Role, Setting};
 use crate::domain::rollout::{Batch, BatchDone, Pace, Rollout, Watch, roll_out};
 use crate::script::run::prepare;
@@ -144,7 +144,9 @@ impl Deploy {
     }
 
     fn run_with(&self, engine: &Engine, programs: &[Program], host: &Host, how: How, watch: &Arc<dyn Watch>) -> Rollout {
-        let worker = Worker { deploy: self, engine, host, programs, how, watch };
+        // A check in a check goes on with what the outer one foresees.
+        let outer = host.ledger().filter(|ledger| ledger.mode().check).map(|ledger| ledger.foresight().clone());
+        let worker = Worker { deploy: self, engine, host, programs, how, watch, foresight: outer.unwrap_or_default() };
         roll_out(&self.nodes, &how.pace, |batch| worker.batch(batch))
     }
 }
@@ -178,6 +180,7 @@ struct Worker<'a> {
     programs: &'a [Program],
     how: How,
     watch: &'a Arc<dyn Watch>,
+    foresight: Arc<Foresight>,
 }
 
 impl Worker<'_> {
@@ -222,10 +225,11 @@ impl Worker<'_> {
                         return;
                     }
                 };
+                let terms = Terms { mode: self.how.mode, watch: self.watch, foresight: &self.foresight };
                 let applied = if *health {
-                    program.healthy(self.engine, self.host, &left, vars, self.watch)
+                    program.healthy(self.engine, self.host, &left, vars, terms)
                 } else {
-                    Some(program.apply(self.engine, self.host, &left, vars, self.how.mode, self.watch))
+                    Some(program.apply(self.engine, self.host, &left, vars, terms))
                 };
                 let Some(applied) = applied else { continue };
                 left = left.iter().filter(|n| !applied.failed(&n.name)).cloned().collect();

@@ -9,7 +9,7 @@ mod test;
 
 pub use beside::Call;
 pub use deploy::{Deploy, How, Wish};
-pub use run::{Applied, Program};
+pub use run::{Applied, Program, Terms};
 pub use sources::Folder;
 pub use test::RoleTest;
 

@@ -5,7 +5,7 @@ use super::beside::Beside;
 use crate::base::error::{Error, Kind, Location, Result};
 use crate::base::suggest::nearest;
 use crate::domain::node::NodeSet;
-use crate::domain::resource::{Ledger, Mode, NodeReport};
+use crate::domain::resource::{self, Foresight, Ledger, Mode, NodeReport};
 use crate::domain::role::Role;
 use crate::domain::rollout::Watch;
 use crate::script::convert::from_json;
@@ -27,6 +27,15 @@ pub struct Program {
     pub ast: AST,
     /// Its functions of nodes and variables.
     pub(super) functions: BTreeSet<String>,
+}
+
+/// How a role is worked on, and who follows it.
+#[derive(Clone, Copy)]
+pub struct Terms<'a> {
+    pub mode: Mode,
+    pub watch: &'a Arc<dyn Watch>,
+    /// Of the check that this is part of.
+    pub foresight: &'a Arc<Foresight>,
 }
 
 /// What came of applying a role.
@@ -85,8 +94,8 @@ impl Program {
     }
 
     /// Applies the role to the nodes, and runs its handlers where something changed.
-    pub fn apply(&self, engine: &Engine, host: &Host, nodes: &NodeSet, vars: Map, mode: Mode, watch: &Arc<dyn Watch>) -> Applied {
-        let work = self.work(engine, host, nodes, vars, mode, watch);
+    pub fn apply(&self, engine: &Engine, host: &Host, nodes: &NodeSet, vars: Map, terms: Terms) -> Applied {
+        let work = self.work(engine, host, nodes, vars, terms);
         let done = work.call("apply", nodes).and_then(|broken| match broken {
             None => work.handlers(),
             broken => Ok(broken),
@@ -95,32 +104,25 @@ impl Program {
     }
 
     /// Calls the role's `healthy`, if it has one.
-    pub fn healthy(&self, engine: &Engine, host: &Host, nodes: &NodeSet, vars: Map, watch: &Arc<dyn Watch>) -> Option<Applied> {
+    pub fn healthy(&self, engine: &Engine, host: &Host, nodes: &NodeSet, vars: Map, terms: Terms) -> Option<Applied> {
         if !self.functions.contains("healthy") {
             return None;
         }
-        let work = self.work(engine, host, nodes, vars, Mode::default(), watch);
+        let work = self.work(engine, host, nodes, vars, terms);
         let done = work.call("healthy", nodes);
         Some(work.report(done, &format!("asking role {} whether it is healthy", self.role.name)))
     }
 
-    fn work<'a>(
-        &'a self,
-        engine: &'a Engine,
-        host: &Host,
-        nodes: &NodeSet,
-        vars: Map,
-        mode: Mode,
-        watch: &Arc<dyn Watch>,
-    ) -> Work<'a> {
+    fn work<'a>(&'a self, engine: &'a Engine, host: &Host, nodes: &NodeSet, vars: Map, terms: Terms) -> Work<'a> {
+        let scope = resource::Scope { role: Some(self.role.name.clone()), foresight: terms.foresight.clone() };
         let acting = Arc::new(Acting {
             role: self.role.clone(),
             vars,
-            ledger: Arc::new(Ledger::new(host.fleet(), nodes, mode, Some(self.role.name.clone()))),
+            ledger: Arc::new(Ledger::new(host.fleet(), nodes, terms.mode, scope)),
             handlers: self.functions.iter().filter(|f| !OWN.contains(&f.as_str())).cloned().collect(),
             beside: Beside::default(),
             flushing: Mutex::default(),
-            watch: watch.clone(),
+            watch: terms.watch.clone(),
         });
         Work { program: self, engine, host: host.in_role(acting.clone()), acting, begun: Instant::now() }
     }
