@@ -423,6 +423,14 @@ fn a_prepared_machine_is_multiplied() {
     let refused = many.run(&["image", "rm", &name]);
     assert!(stderr(&refused).contains(&format!("in use by image {child}")), "{}", stderr(&refused));
 
+    // What an image stands on is looked at before anything is made.
+    let hidden = layer.with_extension("hidden");
+    std::fs::rename(&layer, &hidden).unwrap();
+    let early = Site::new(&format!("provider: machine\nserver_count: 1\nserver_image: {child}\n"));
+    let out = early.run(&["plan", "lab", "configs/m.yml"]);
+    std::fs::rename(&hidden, &layer).unwrap();
+    assert!(stderr(&out).contains(&format!("what image \"{child}\" stands on is gone: ")), "{}", stderr(&out));
+
     let grown = Site::provisioned(&format!("provider: machine\nserver_count: 1\nserver_image: {child}\n"));
     assert_eq!(grown.on("server-0", "cat /root/what /root/more"), "prepared\nmore");
     let listed = grown.run(&["image", "ls", "--json"]);
@@ -486,6 +494,52 @@ fn a_killed_build_of_the_base_system_leaves_nothing_that_stays() {
         assert!(!std::fs::read_to_string("/proc/self/mountinfo").unwrap().contains("fresh\\040cache"));
         before = building();
     }
+    site.deprovision();
+}
+
+#[test]
+fn a_killed_test_of_a_role_is_cleared_up_by_the_next() {
+    let site = Site::new(ONE);
+    site.0.write("roles/slow/main.rhai", "fn apply(nodes, vars) { nodes.sh(\"sleep 60\"); }");
+    site.0.write("roles/quick/main.rhai", "fn apply(nodes, vars) {}");
+    let mut child = site.start(&["role", "test", "slow"]);
+    eventually("its machine runs", || {
+        !processes_with("OPSRUN_NODE_ID=").is_empty() && stdout(&site.run(&["ls"])).contains("1 node")
+    });
+    let name = stdout(&site.run(&["ls", "--json"]));
+    let made: Value = serde_json::from_str(&name).unwrap();
+    assert_eq!(made[0]["problem"], Value::Null, "its maker lives");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let name = made[0]["name"].as_str().unwrap();
+    let state = std::fs::read(site.0.path(&format!("deployments/{name}/state.json"))).unwrap();
+    let state: Value = serde_json::from_slice(&state).unwrap();
+    assert!(stdout(&site.run(&["ls"])).contains("left by a role test that was killed: the next one removes it"));
+    let out = site.run(&["role", "test", "quick"]);
+    assert_ok(&out);
+    assert!(stderr(&out).contains(&format!("removed {name}, whose test was killed")), "{}", stderr(&out));
+    assert_nothing_left(state["uuid"].as_str().unwrap());
+    assert_eq!(std::fs::read_dir(site.0.path("deployments")).unwrap().count(), 0);
+}
+
+#[test]
+fn a_program_that_was_replaced_while_it_runs_starts_machines_still() {
+    let site = Site::provisioned(ONE);
+    let (program, other) = (site.0.path("opsrun"), site.0.path("opsrun.new"));
+    for copy in [&program, &other] {
+        std::fs::copy(env!("CARGO_BIN_EXE_opsrun"), copy).unwrap();
+    }
+    site.0.write(
+        "test.rhai",
+        "sh([\"mv\", \"opsrun.new\", \"opsrun\"]);\nlet n = deployment().node(\"server-0\");\nn.reboot();\nprint(n.one(\"hostname\", #{ quiet: true }));\n",
+    );
+    let ours = site.command(&["test.rhai", "lab"]);
+    let mut command = Command::new(&program);
+    command.args(ours.get_args());
+    command.envs(ours.get_envs().filter_map(|(k, v)| Some((k, v?)))).current_dir(ours.get_current_dir().unwrap());
+    let out = command.output().unwrap();
+    assert_ok(&out);
+    assert_eq!(stdout(&out), "server-0\n");
     site.deprovision();
 }
 

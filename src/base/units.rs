@@ -28,7 +28,7 @@ pub fn format_duration(duration: Duration) -> String {
     } else if duration >= Duration::from_millis(1) {
         Duration::from_millis(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
     } else {
-        duration
+        Duration::from_micros(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX))
     };
     humantime::format_duration(rounded).to_string()
 }

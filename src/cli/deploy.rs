@@ -95,6 +95,7 @@ pub fn run(args: &Args, app: &App) -> Result<()> {
     let deploy = wanted(args, app, &deployment, &config)?;
     // A check changes nothing, so that nobody has to wait for it.
     let lock = if args.check { None } else { Some(deployment.lock(&format!("opsrun deploy {}", args.name))?) };
+    deploy.unused.iter().for_each(|text| app.ui.warn(text));
     let run_name = run_name(Path::new("deploy"));
     let folder = RunFolder::begin_deploy(&deployment, &run_name, &deploy.roles, &words())?;
     let cx = Cx::new(app.cx.cancel.clone(), folder.logged(app.cx.events.clone())?);

@@ -348,7 +348,8 @@ fn is_plain(value: &Expr) -> bool {
 fn unknown<'a>(what: String, name: &str, candidates: impl IntoIterator<Item = &'a str>, otherwise: &str) -> Error {
     let candidates: Vec<&str> = candidates.into_iter().collect();
     let error = Error::new(Kind::Script, what);
-    let near = crate::base::suggest::nearest(name, candidates.iter().copied());
+    let called_here = super::elsewhere::called_here(name).filter(|ours| candidates.contains(ours));
+    let near = called_here.or_else(|| crate::base::suggest::nearest(name, candidates.iter().copied()));
     match near {
         Some(near) => error.hint(format!("Did you mean \"{near}\"?")),
         None if otherwise.is_empty() => match did_you_mean(name, candidates) {

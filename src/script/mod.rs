@@ -5,6 +5,7 @@ pub mod callback;
 pub mod check;
 pub mod convert;
 pub mod diagnostics;
+mod elsewhere;
 pub mod engine;
 pub mod host;
 mod lines;

@@ -113,3 +113,13 @@ fn the_list_of_types_is_whole() {
     let own: Vec<String> = Signatures::read_own(&engine).types.into_keys().collect();
     assert_eq!(own, api::TYPES, "name every `pub type` of script/api in TYPES: else `fn Type.method()` would declare a class");
 }
+
+#[test]
+fn what_is_called_otherwise_elsewhere_is_there() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let host = host(runtime.handle());
+    let known = Signatures::read(&engine::new(&host));
+    for (theirs, ours) in super::elsewhere::NAMES {
+        assert!(known.named(ours).next().is_some(), "{theirs} is said to be {ours} here, which is not there");
+    }
+}

@@ -225,7 +225,10 @@ fn no_function(known: &Signatures, host: &Host, name: &str, kinds: &[String]) ->
         Some((module, _)) => known_names.into_iter().chain(own.map(|n| format!("{module}::{n}"))).collect(),
         None => known_names.into_iter().chain(own).collect(),
     };
-    let near = nearest(name, of_first.iter().map(String::as_str)).or_else(|| nearest(name, all.iter().map(String::as_str)));
+    let called_here = super::elsewhere::called_here(name).filter(|ours| of_first.iter().any(|f| f == ours));
+    let near = called_here
+        .or_else(|| nearest(name, of_first.iter().map(String::as_str)))
+        .or_else(|| nearest(name, all.iter().map(String::as_str)));
     match near {
         Some(near) => error.hint(format!("Did you mean \"{near}\"?")),
         None => error.hint("`opsrun doc` lists all functions."),

@@ -118,3 +118,42 @@ fn roles_that_require_each_other() {
     assert_eq!(code, 2);
     assert!(said.starts_with("error: these roles require each other: web -> base -> web\n"), "{said}");
 }
+
+#[test]
+fn what_is_called_otherwise_elsewhere_is_named_and_what_is_missing_is_told_how_to_ask_for() {
+    let lab = lab("fn apply(nodes, vars) { nodes.group(\"x\"); }");
+    let (code, said) = refused(&lab, &["--roles", "web"]);
+    assert_eq!(code, 1);
+    assert!(
+        said.contains("there is no function group(Nodes, string)") && said.contains("hint: Did you mean \"user_group\"?"),
+        "{said}"
+    );
+    lab.write("roles/web/main.rhai", "fn apply(nodes, vars) { nodes.lineinfile(\"x\", \"y\"); }");
+    let (_, said) = refused(&lab, &["--roles", "web"]);
+    assert!(said.contains("hint: Did you mean \"line\"?"), "{said}");
+    lab.write("roles/web/main.rhai", "fn apply(nodes, vars) { nodes.file(\"none/x\", #{ content: \"y\" }); }");
+    let (_, said) = refused(&lab, &["--roles", "web"]);
+    assert!(said.contains("there is no directory ") && said.contains("hint: Ask for it first: nodes.directory(\""), "{said}");
+}
+
+#[test]
+fn variables_of_the_config_that_nothing_uses_are_told() {
+    let lab = lab("fn apply(nodes, vars) { let x = vars.get(\"spoken_of\"); }");
+    lab.write("roles/web/defaults.yml", "greeting: hello\n");
+    lab.write("roles/web/templates/t", "{{ in_template }}");
+    lab.write("roles/other/main.rhai", "fn apply(nodes, vars) {}");
+    lab.write("roles/other/defaults.yml", "of_another: 1\n");
+    lab.write(
+        "configs/local.yml",
+        "provider: local\nvars:\n  greting: typo\n  spoken_of: 1\n  in_template: 1\n  of_another: 1\n  nginx: { sites: {} }\n\
+         groups:\n  server:\n    count: 4\n    vars:\n      gretings: x\n      greeting: right\n  client:\n    count: 1\n    vars: { elsewhere: 1 }\n",
+    );
+    let out = lab.run(&["deploy", "lab", "--roles", "web", "--limit", "server-0"]);
+    let root = lab.path("").canonicalize().unwrap();
+    assert_eq!(
+        stderr(&out).replace(&format!("{}/", root.display()), ""),
+        "warning: no role has the variable `greting` of the config (configs/local.yml:3:12): is `greeting` meant?\n\
+         warning: no role has the variable `gretings` of the config (configs/local.yml:12:17): is `greeting` meant?\n"
+    );
+    assert_eq!(out.status.code(), Some(0));
+}

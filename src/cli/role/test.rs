@@ -10,7 +10,7 @@ use crate::cli::deploy::setting;
 use crate::cli::deploying::{Painter, document};
 use crate::cli::run::{host_with, run_name};
 use crate::domain::config::Config;
-use crate::domain::deployment::{self, Deployment, Request, Wait};
+use crate::domain::deployment::{self, Deployment, Request, ThrowAway, Wait};
 use crate::domain::resource::{Mode, Outcome};
 use crate::domain::role::{Role, Setting};
 use crate::domain::rollout::{Rollout, Watch, fold};
@@ -30,7 +30,8 @@ use std::time::Instant;
 
 /// Try a role on a throw-away machine: applied twice, then its test.rhai
 ///
-/// The second time nothing may change. The machine is removed at the end, also after a failure and after Ctrl-C.
+/// The second time nothing may change. The machine is removed at the end, also after a failure and after Ctrl-C; after
+/// a kill -9 the next test of any role removes it.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -87,8 +88,13 @@ pub fn run(args: &Args, app: &App) -> Result<()> {
     let deployment = format!("role-test-{}-{}", args.name.chars().take(40).collect::<String>(), &id[..6]);
     let mut test = Test { app, args, deployment, given, steps: Vec::new(), documents: Vec::new() };
     test.refuse_early(&wanted, &role)?;
+    test.sweep();
+    let throw_away = if args.keep { None } else { Some(ThrowAway::begin(&app.project, &test.deployment)?) };
     let outcome = test.all(&file, &role);
     let removed = test.remove();
+    if let (Ok(()), Some(throw_away)) = (&removed, throw_away) {
+        throw_away.end();
+    }
     let outcome = match (outcome, removed) {
         (Ok(()), removed) => removed,
         (Err(error), Ok(())) => Err(error),
@@ -135,6 +141,14 @@ impl Test<'_> {
             on_script_thread(&host, || deploy.check(&host).and_then(|()| RoleTest::compile(&host, role).map(|_| ())))?
         };
         early().map_err(|e| e.exit_with(2))
+    }
+
+    /// Removes the machines of tests that were killed.
+    fn sweep(&self) {
+        match self.app.block_on(deployment::sweep(&self.app.project, &self.app.cx)) {
+            Ok(swept) => swept.iter().for_each(|name| self.tell(&format!("removed {name}, whose test was killed"))),
+            Err(e) => self.app.ui.warn(&format!("what a killed test left could not be removed: {}", e.message())),
+        }
     }
 
     fn all(&mut self, config: &Path, role: &Role) -> Result<()> {

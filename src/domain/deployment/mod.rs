@@ -16,6 +16,7 @@ mod status;
 mod taint;
 #[cfg(test)]
 mod tests;
+mod throw_away;
 mod wait;
 mod wake;
 
@@ -29,6 +30,7 @@ pub use registry::{Background, provider_for};
 pub use request::Request;
 pub use status::{GroupCount, NodeState, NodeStatusLine, Status, Summary, list, status};
 pub use taint::taint;
+pub use throw_away::{ThrowAway, sweep};
 pub use wait::Reach;
 pub use wake::open_awake;
 

@@ -26,10 +26,9 @@ pub struct Background<'a> {
 
 /// Returns the provider that the config names.
 pub fn provider_for(config: &Config, background: &Background) -> Result<Box<dyn Provider>> {
-    let exe = || std::env::current_exe().at("find", "opsrun's own program");
     Ok(match config.provider {
-        ProviderKind::Local => Box::new(Local::new(exe()?)),
-        ProviderKind::Machine => Box::new(Machine::new(exe()?, Project::find()?.cache)),
+        ProviderKind::Local => Box::new(Local::new(own_program()?)),
+        ProviderKind::Machine => Box::new(Machine::new(own_program()?, Project::find()?.cache)),
         ProviderKind::Static => Box::new(StaticHosts::new()),
         ProviderKind::Aws => {
             let Background { store, inputs, created, complete } = background;
@@ -37,4 +36,11 @@ pub fn provider_for(config: &Config, background: &Background) -> Result<Box<dyn 
             Box::new(Aws::new(settings, Arc::new(aws::Kept(store.journal()))))
         }
     })
+}
+
+/// This program's file. Where it was replaced while we run, an upgrade for one, the kernel still has ours.
+fn own_program() -> Result<PathBuf> {
+    let exe = std::env::current_exe().at("find", "opsrun's own program")?;
+    let kernels = PathBuf::from(format!("/proc/{}/exe", std::process::id()));
+    Ok(if !exe.exists() && kernels.exists() { kernels } else { exe })
 }

@@ -1,5 +1,6 @@
 //! What there is, for people and programs.
 
+use super::throw_away::is_left_over;
 use super::{Deployment, provider_of, site};
 use crate::base::error::Result;
 use crate::base::event::Cx;
@@ -122,6 +123,8 @@ pub struct GroupCount {
     pub count: usize,
 }
 
+const LEFT_OVER: &str = "left by a role test that was killed: the next one removes it";
+
 /// One line of a list of deployments, from its folder alone.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct Summary {
@@ -143,6 +146,7 @@ pub fn list(project: &Project) -> Result<Vec<Summary>> {
     let summary = |name: String| {
         let store = Store::new(&deployments, &name)?;
         let dir = store.dir().to_owned();
+        let left_over = is_left_over(project, &name);
         let blank =
             |problem| Summary { name, provider: None, created: None, groups: Vec::new(), nodes: 0, dir, problem: Some(problem) };
         Ok(match store.read() {
@@ -161,7 +165,7 @@ pub fn list(project: &Project) -> Result<Vec<Summary>> {
                     created: Some(record.created),
                     groups,
                     nodes: record.nodes.len(),
-                    problem: None,
+                    problem: left_over.then(|| LEFT_OVER.to_owned()),
                     ..blank(String::new())
                 }
             }

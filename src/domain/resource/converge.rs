@@ -154,7 +154,9 @@ impl Course<'_> {
             // What would be made is not there to be read.
             let facts = facts.into_iter().filter(|fact| !foreseen.iter().any(|f| f.leaves.has(fact))).collect();
             self.exchange(0, facts).await?;
-            foreseen.iter().for_each(|f| self.view.plan(f));
+            for change in &foreseen {
+                self.view.plan(change);
+            }
         } else {
             self.exchange(0, facts).await?;
         }
@@ -182,7 +184,7 @@ impl Course<'_> {
                     self.batch.push((at, change));
                 }
                 Ok(Verdict::Blocked(why)) if self.batch.is_empty() => {
-                    return Err((at, failure::blocked(&self.wanted[at], &why)));
+                    return Err((at, failure::blocked(&self.wanted[at], &why, &self.view.known)));
                 }
                 // What is still to be done may bring what is missing, whether it said so or not.
                 Ok(Verdict::Blocked(_)) => {
@@ -205,7 +207,7 @@ impl Course<'_> {
         let doubt = self.view.doubt(at);
         let unknown = |doubt: Doubt| Outcome::Unknown(doubt.why.to_string());
         match (self.decide(at).map_err(|error| (at, error))?, doubt) {
-            (Verdict::Blocked(why), None) => return Err((at, failure::blocked(&self.wanted[at], &why))),
+            (Verdict::Blocked(why), None) => return Err((at, failure::blocked(&self.wanted[at], &why, &self.view.known))),
             (Verdict::Blocked(_), Some(doubt)) => self.settle(at, unknown(doubt), None),
             (Verdict::Right, Some(doubt)) if doubt.certain => self.settle(at, unknown(doubt), None),
             (Verdict::Right, _) => self.settle(at, Outcome::Ok, None),

@@ -1,7 +1,8 @@
 //! The words of what went wrong with a resource on a node.
 
-use super::Wanted;
 use super::hearing::Said;
+use super::kinds::parent;
+use super::{Fact, Known, Wanted};
 use crate::base::command::Exit;
 use crate::base::error::{Error, Kind};
 use crate::base::units::format_duration;
@@ -37,8 +38,25 @@ pub(super) fn timed_out(wanted: &Wanted, limit: Duration, said: Said) -> Error {
     with_said(Error::new(Kind::Timeout, message), said)
 }
 
-pub(super) fn blocked(wanted: &Wanted, why: &str) -> Error {
-    Error::new(Kind::Command, format!("{}: {why}", label(wanted)))
+pub(super) fn blocked(wanted: &Wanted, why: &str, known: &Known) -> Error {
+    let error = Error::new(Kind::Command, format!("{}: {why}", label(wanted)));
+    missing(wanted, known).into_iter().fold(error, |error, ask| error.hint(format!("Ask for it first: {ask};")))
+}
+
+/// What a resource stands on and is not there, as a script would ask for it.
+fn missing(wanted: &Wanted, known: &Known) -> Vec<String> {
+    let name = wanted.resource.name();
+    let ask = |fact: Fact| match fact {
+        Fact::Path(path) if parent(&name) == Some(&*path) && known.paths.get(&path) == Some(&None) => {
+            Some(format!("nodes.directory({path:?})"))
+        }
+        Fact::User(user) if user != name && known.users.get(&user) == Some(&None) => Some(format!("nodes.user({user:?})")),
+        Fact::Group(group) if group != name && known.groups.get(&group) == Some(&None) => {
+            Some(format!("nodes.user_group({group:?})"))
+        }
+        _ => None,
+    };
+    wanted.resource.needs().into_iter().filter_map(ask).collect()
 }
 
 /// The connection was lost in the middle of this.

@@ -13,7 +13,7 @@ mod vars;
 
 pub use describe::Variable;
 pub use order::{Asked, in_order};
-pub use vars::{Setting, check_names, check_settings};
+pub use vars::{Setting, Unused, check_names, check_settings, unused};
 
 use crate::base::error::{Error, IoResultExt, Kind, Location, Result};
 use crate::base::suggest::did_you_mean;
@@ -85,6 +85,16 @@ impl Role {
     /// Whether its defaults.yml names this variable.
     pub fn has_variable(&self, name: &str) -> bool {
         self.defaults.iter().any(|e| e.key == name)
+    }
+
+    /// Whether its script or one of its templates has this word.
+    fn speaks_of(&self, word: &str) -> bool {
+        let templates =
+            self.files_in("templates").into_iter().filter_map(|t| self.file(&format!("templates/{t}")).ok().flatten());
+        let part_of_word = |c: char| c.is_alphanumeric() || c == '_';
+        std::iter::once(self.main.clone())
+            .chain(templates)
+            .any(|file| String::from_utf8_lossy(&file.content).split(|c| !part_of_word(c)).any(|w| w == word))
     }
 
     /// Whether it comes with opsrun.

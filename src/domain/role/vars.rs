@@ -2,7 +2,7 @@
 
 use super::Role;
 use crate::base::error::{Error, Result};
-use crate::base::suggest::did_you_mean;
+use crate::base::suggest::{did_you_mean, nearest};
 use crate::domain::config::tree::{Data, Entry};
 use crate::domain::yaml_edit;
 use serde_json::{Map, Value};
@@ -126,6 +126,23 @@ pub fn check_settings(roles: &[Arc<Role>], settings: &[Setting]) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// A variable of the config that nothing seems to use.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Unused {
+    pub name: String,
+    /// The variable that may be meant.
+    pub near: Option<String>,
+}
+
+/// Finds the variables of a layer that no role has, that stand under no role's name, and that no file of the roles speaks of.
+/// Scripts may use them still, so that this is no error.
+pub fn unused(roles: &[Arc<Role>], names: &[String], layer: &Map<String, Value>) -> Vec<Unused> {
+    let knows = |key: &str| names.iter().any(|n| n == key) || roles.iter().any(|r| r.default(key).is_some() || r.speaks_of(key));
+    let unused = layer.keys().filter(|key| !knows(key));
+    let known = || roles.iter().flat_map(|r| &r.defaults).map(|e| e.key.as_str()).chain(names.iter().map(String::as_str));
+    unused.map(|key| Unused { name: key.clone(), near: nearest(key, known()).map(str::to_owned) }).collect()
 }
 
 /// Refuses variables that none of the roles knows.

@@ -37,6 +37,8 @@ pub struct Deploy {
     assignments: Vec<Assignment>,
     /// Variables that a script gives: they go before all others.
     given: Map,
+    /// Variables of the config that nothing seems to use, a sentence each.
+    pub unused: Vec<String>,
 }
 
 /// What is asked for.
@@ -89,7 +91,8 @@ impl Deploy {
         }
         let has_roles = |group: &str| assignments.iter().any(|a| a.group == group && !a.roles.is_empty());
         let nodes = nodes.iter().filter(|n| has_roles(&n.group)).cloned().collect();
-        Ok(Self { nodes, roles, assignments, given: wish.given })
+        let unused = unused(project, config, &roles, assignments.iter().map(|a| a.group.as_str()));
+        Ok(Self { nodes, roles, assignments, given: wish.given, unused })
     }
 
     /// Looks whether the scripts of all roles compile, with all that they import.
@@ -156,6 +159,29 @@ fn of_group(config: &Config, name: &str) -> Vec<Asked> {
     let place = config.place(&format!("groups.{name}.roles"));
     let roles = config.group(name).map(|g| g.roles.clone()).unwrap_or_default();
     roles.into_iter().map(|name| Asked { name, place: place.clone() }).collect()
+}
+
+/// Looks for variables of the config, and of these groups, that nothing seems to use.
+fn unused<'a>(project: &Path, config: &Config, roles: &[Arc<Role>], groups: impl Iterator<Item = &'a str>) -> Vec<String> {
+    let names: Vec<String> = role::names(project).into_iter().map(|(name, _)| name).collect();
+    let mut known = roles.to_vec();
+    for name in names.iter().filter(|name| roles.iter().all(|r| r.name != **name)) {
+        // Of the library, only what the config gives to a group: its names are many.
+        let named = || config.groups.iter().any(|g| g.roles.contains(name));
+        known.extend(Role::load(project, name).ok().filter(|r| !r.is_embedded() || named()).map(Arc::new));
+    }
+    let of_groups = groups.filter_map(|name| Some((format!("groups.{name}.vars"), &config.group(name)?.vars)));
+    let layers = std::iter::once(("vars".to_owned(), &config.vars)).chain(of_groups);
+    let told = layers.flat_map(|(key, layer)| {
+        let sentence = |unused: role::Unused| {
+            let place = config.place(&format!("{key}.{}", unused.name)).or_else(|| config.place(&key));
+            let place = place.map(|place| format!(" ({place})")).unwrap_or_default();
+            let meant = unused.near.map(|near| format!(": is `{near}` meant?")).unwrap_or_default();
+            format!("no role has the variable `{}` of the config{place}{meant}", unused.name)
+        };
+        role::unused(&known, &names, layer).into_iter().map(sentence).collect::<Vec<_>>()
+    });
+    told.collect()
 }
 
 /// Compiles all roles with one engine, and all they import.

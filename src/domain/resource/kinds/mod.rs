@@ -44,7 +44,7 @@ pub use line::{Line, Place};
 pub use link::Link;
 pub use mount::{Mount, Source};
 pub use packages::{PackageIndex, PackageState, Packages};
-pub use paths::checked as checked_path;
+pub use paths::{checked as checked_path, parent};
 pub use service::{Run, Service, unit_name};
 pub use sysctl::Sysctl;
 pub use timer::Timer;

@@ -77,6 +77,15 @@ impl Images {
         })
     }
 
+    /// Whether machines can be made from an image: it and all that it stands on must be there.
+    pub fn check(&self, name: &str) -> Result<()> {
+        match self.layers(name)?.into_iter().find(|layer| !layer.is_dir()) {
+            None => Ok(()),
+            Some(gone) => Err(Error::new(Kind::NotFound, format!("what image \"{name}\" stands on is gone: {}", gone.display()))
+                .hint(format!("Bring it back, or be rid of the image (opsrun image rm {name}) and save it anew."))),
+        }
+    }
+
     fn names(&self) -> Result<Vec<String>> {
         let entries = match std::fs::read_dir(self.root()) {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -114,7 +123,7 @@ impl Images {
         let mut layers = Vec::new();
         let mut next = name.to_owned();
         while next != base_name(&self.cache.join(&next)) {
-            let image = self.get(&next)?;
+            let image = self.get(&next).map_err(|e| if next == name { e } else { stands_on(name, e) })?;
             layers.push(self.dir(&next).join("layer"));
             next = image.on;
         }
@@ -215,6 +224,10 @@ impl Images {
         }
         Ok(())
     }
+}
+
+fn stands_on(image: &str, error: Error) -> Error {
+    error.context(format!("looking for what image \"{image}\" stands on"))
 }
 
 const SAVING: &str = ".saving-";

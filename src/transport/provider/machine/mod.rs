@@ -161,7 +161,7 @@ impl Provider for Machine {
         for spec in specs {
             files::check_name(&spec.name)?;
             if let Some(image) = Options::of(spec)?.image {
-                Images::new(&self.cache).get(&image).on_node(&spec.name)?;
+                Images::new(&self.cache).check(&image).on_node(&spec.name)?;
             }
         }
         Ok(())
