@@ -15,6 +15,16 @@ pub enum HostKeyPolicy {
     Pin,
 }
 
+/// How the host keys of a machine that nobody has met yet are learned.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FirstContact {
+    /// It shows this host key (`ssh-ed25519 AAAA…`), which it was given to be known by until it has made its own.
+    Given(String),
+    /// Its provider reads them off its console.
+    Console,
+}
+
 /// One SSH destination.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct Endpoint {

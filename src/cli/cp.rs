@@ -96,7 +96,7 @@ pub fn run(args: &Args, app: &App) -> Result<()> {
 }
 
 fn open(args: &Args, app: &App) -> Result<(Fleet, NodeSet)> {
-    let deployment = app.block_on(open_awake(&app.project, &args.name, &app.cx))?;
+    let deployment = app.block_on(open_awake(&app.project, &args.name, &app.client(), &app.cx))?;
     Ok((Fleet::new(app.client(), app.cx.clone()), deployment.nodes().clone()))
 }
 

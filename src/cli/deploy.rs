@@ -90,7 +90,7 @@ pub(super) fn setting(text: &str) -> std::result::Result<Setting, String> {
 }
 
 pub fn run(args: &Args, app: &App) -> Result<()> {
-    let deployment = app.block_on(open_awake(&app.project, &args.name, &app.cx))?;
+    let deployment = app.block_on(open_awake(&app.project, &args.name, &app.client(), &app.cx))?;
     let config = deployment.config_now()?;
     let deploy = wanted(args, app, &deployment, &config)?;
     // A check changes nothing, so that nobody has to wait for it.

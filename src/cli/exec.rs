@@ -89,7 +89,7 @@ struct Row<'a> {
 }
 
 pub fn run(args: Args, app: &App) -> Result<()> {
-    let deployment = app.block_on(open_awake(&app.project, &args.name, &app.cx))?;
+    let deployment = app.block_on(open_awake(&app.project, &args.name, &app.client(), &app.cx))?;
     let nodes = deployment.nodes().select(&args.nodes)?;
     let mut command = Command::new(match args.command.as_slice() {
         [line] => line.clone(),

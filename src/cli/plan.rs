@@ -30,13 +30,17 @@ pub struct Args {
     /// Config files
     #[arg(value_name = "FILE")]
     files: Vec<PathBuf>,
+    /// As provision would with --refresh-images
+    #[arg(long)]
+    refresh_images: bool,
     /// Print the plan as JSON
     #[arg(long)]
     json: bool,
 }
 
 pub fn run(args: &Args, app: &App) -> Result<()> {
-    let request = Request::new(&app.project, &args.name, &args.files)?;
+    let mut request = Request::new(&app.project, &args.name, &args.files)?;
+    request.refresh_images(args.refresh_images);
     let plan = app.block_on(deployment::plan(&request, &app.cx))?;
     if args.json {
         return app.ui.json(&plan);

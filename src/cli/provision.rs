@@ -44,6 +44,9 @@ pub struct How {
     /// Agree to lose what is on nodes that are stateful, or that cannot be stopped without a loss
     #[arg(long)]
     replace: bool,
+    /// Take the newest images that patterns and parameters in the config lead to
+    #[arg(long)]
+    refresh_images: bool,
     /// Return when the nodes are asked for, without waiting until they answer
     #[arg(long)]
     no_wait: bool,
@@ -60,6 +63,7 @@ pub fn run(args: &Args, app: &App) -> Result<()> {
 pub fn apply(name: &str, files: &[PathBuf], args: &How, app: &App) -> Result<()> {
     let mut request = Request::new(&app.project, name, files)?;
     request.allow_replace(args.replace);
+    request.refresh_images(args.refresh_images);
     let plan = app.block_on(deployment::plan(&request, &app.cx))?;
     app.ui.note(render(&plan, app.ui.err_style()).trim_end());
     ask(args, &plan, app)?;

@@ -53,7 +53,7 @@ pub struct Args {
 }
 
 pub fn run(args: Args, app: &App) -> Result<()> {
-    let deployment = app.block_on(open_awake(&app.project, &args.name, &app.cx))?;
+    let deployment = app.block_on(open_awake(&app.project, &args.name, &app.client(), &app.cx))?;
     let (user, name) = match args.node.split_once('@') {
         Some((user, name)) => (Some(user.to_owned()), name),
         None => (args.login, args.node.as_str()),

@@ -3,7 +3,9 @@
 
 #[path = "../common/aws.rs"]
 mod aws;
+mod contact;
 mod faults;
+mod images;
 mod input;
 mod kill;
 mod lab;

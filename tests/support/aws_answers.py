@@ -1,5 +1,6 @@
 """The form of EC2's answers: XML, lists, errors."""
 
+import json
 import re
 import uuid
 import xml.etree.ElementTree as ET
@@ -50,7 +51,10 @@ def put(element, tag, value):
 
 def error(status, code, message, service="ec2"):
     """(status, content type, body) in the form of https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html,
-    or of the other query services: https://docs.aws.amazon.com/STS/latest/APIReference/CommonErrors.html"""
+    of the other query services: https://docs.aws.amazon.com/STS/latest/APIReference/CommonErrors.html,
+    or of those that speak JSON: https://docs.aws.amazon.com/systems-manager/latest/APIReference/CommonErrors.html"""
+    if service == "ssm":
+        return status, "application/x-amz-json-1.1", json.dumps({"__type": code, "message": message}).encode()
     root = ET.Element("Response" if service == "ec2" else "ErrorResponse")
     one = ET.SubElement(ET.SubElement(root, "Errors") if service == "ec2" else root, "Error")
     if service != "ec2":

@@ -1,9 +1,11 @@
 """What EC2 does and moto does not. Each rule cites the page of https://docs.aws.amazon.com it follows."""
 
+import base64
 import fnmatch
 import re
 import threading
 import time
+import xml.etree.ElementTree as ET
 
 from aws_answers import GONE, LISTS, error, error_code, main_table, parse, put, set_state, text, values
 
@@ -67,6 +69,7 @@ class Cloud:
         self.lock, self.launching = threading.RLock(), threading.Lock()
         self.tokens, self.hidden, self.starting, self.ending, self.failing, self.reasons = {}, {}, {}, {}, {}, {}
         self.persistent, self.keeping, self.zones = set(), set(), {}
+        self.consoles = {}
 
     def ask(self, call, action, **params):
         """The tree of moto's answer to a question of ours, asked as the caller."""
@@ -122,6 +125,8 @@ class Cloud:
                 # https://docs.aws.amazon.com/AWSEC2/latest/APIReference/CommonParameters.html
                 raise Refusal(412, "DryRunOperation", "Request would have succeeded, but DryRun flag is set.")
             self.refuse(call)
+            if call.action == "GetConsoleOutput":
+                return *self.console(call), "the console as the test told it"
             if call.action == "RunInstances":
                 return self.run_instances(call, effects)
             self.fail_launches(call)
@@ -138,6 +143,23 @@ class Cloud:
             return status, headers.get("Content-Type", "text/xml"), body, "forwarded"
         except Refusal as refusal:
             return *error(*refusal.args), f"refused as AWS does: {refusal.args[1]}"
+
+    def console(self, call):
+        """Nothing at first, then what the test says it says; moto's is always the same.
+        https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_GetConsoleOutput.html"""
+        instance = call.params.get("InstanceId", "")
+        if instance not in self.instances(call):
+            raise Refusal(400, *(t.format(instance) for t in NOT_FOUND["i"]))
+        root = ET.Element("GetConsoleOutputResponse")
+        put(root, "instanceId", instance)
+        put(root, "timestamp", time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime()))
+        with self.lock:
+            said = self.consoles.get(instance)
+            if said:
+                said[0] -= 1
+            if said and said[0] < 0:
+                put(root, "output", base64.b64encode(said[1].encode()).decode())
+        return 200, "text/xml", text(root)
 
     def refuse(self, call):
         """Raises where AWS would."""

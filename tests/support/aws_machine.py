@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
 """Plays an instance of the fake EC2: a real OpenSSH server on stdin and stdout, to be used as ssh's ProxyCommand.
 
-aws_machine.py FOLDER ENDPOINT REGION ADDRESS [PORT]
+aws_machine.py FOLDER ENDPOINT REGION ADDRESS [--boot]
+
+With --boot it only boots, and has its console say so after two questions in vain.
 
 It stands for a machine with cloud-init, as far as a first contact sees one: at its first boot it makes host keys of its own (or
 takes those of its user data's `ssh_keys`, runs its `bootcmd`, `write_files` and `runcmd`), and accepts the key pair it was
@@ -9,7 +11,10 @@ launched with. https://cloudinit.readthedocs.io/en/latest/reference/modules.html
 in FOLDER, mounted for its own processes only; all else is this machine's. An instance that does not run does not answer.
 """
 
+import base64
+import email
 import fcntl
+import gzip
 import json
 import os
 import pathlib
@@ -22,7 +27,7 @@ import yaml
 
 SSHD = """HostKey /etc/ssh/ssh_host_ed25519_key
 HostKey /etc/ssh/ssh_host_ecdsa_key
-AuthorizedKeysFile {dir}/authorized_keys
+AuthorizedKeysFile "{dir}/authorized_keys"
 PidFile none
 UsePAM no
 StrictModes no
@@ -42,14 +47,28 @@ def inside(folder, *command):
     return ["unshare", "--mount", "--propagation", "private", "sh", "-c", INSIDE, "machine", str(folder), *command]
 
 
+def parts(data):
+    """The texts of user data, packed, MIME or plain: https://cloudinit.readthedocs.io/en/latest/explanation/format.html"""
+    if data[:2] == b"\x1f\x8b":
+        data = gzip.decompress(data)
+    if b"mime-version:" not in data[:4096].lower():
+        return [data.decode()]
+    message = email.message_from_string(data.decode())
+    return [p.get_payload(decode=True).decode() for p in message.walk() if not p.is_multipart()]
+
+
 def boot(folder, machine):
     """The first boot."""
     for name in ("etc-ssh", "home"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     (folder / "authorized_keys").write_text(machine["public_key"].strip() + "\n")
     (folder / "sshd_config").write_text(SSHD.format(dir=folder))
-    data = machine["user_data"]
-    cloud = yaml.safe_load(data) if data.startswith("#cloud-config") else {}
+    texts = parts(base64.b64decode(machine["user_data"]))
+    # Of keys that two parts have the later one holds: https://cloudinit.readthedocs.io/en/latest/reference/merging.html
+    cloud = {}
+    for text in texts:
+        if text.startswith("#cloud-config"):
+            cloud |= yaml.safe_load(text)
 
     def run(commands):
         for command in commands or []:
@@ -72,9 +91,20 @@ def boot(folder, machine):
             if not path.exists():
                 subprocess.run(["ssh-keygen", "-q", "-N", "", "-C", "", "-t", kind, "-f", path], check=True, stdin=subprocess.DEVNULL)
     run(cloud.get("runcmd"))
-    if data.startswith("#!"):
-        run([data])
+    for number, text in enumerate(t for t in texts if t.startswith("#!")):
+        script = folder / f"script-{number}"
+        script.write_text(text)
+        script.chmod(0o700)
+        run([[str(script)]])
     (folder / "booted").touch()
+
+
+def print_console(endpoint, folder, instance):
+    """As cloud-init prints it: https://cloudinit.readthedocs.io/en/latest/reference/modules.html#keys-to-console"""
+    keys = "".join(path.read_text() for path in sorted((folder / "etc-ssh").glob("ssh_host_*_key.pub")))
+    output = f"[    1.0] Linux\r\n-----BEGIN SSH HOST KEY KEYS-----\r\n{keys}-----END SSH HOST KEY KEYS-----\r\nlogin: "
+    body = json.dumps({"instance": instance, "output": output, "after": 2}).encode()
+    urllib.request.urlopen(f"{endpoint}/_proxy/console", body).close()
 
 
 def main():
@@ -90,6 +120,8 @@ def main():
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (folder / "booted").exists():
             boot(folder, machine)
+    if sys.argv[5:] == ["--boot"]:
+        return print_console(endpoint, folder, machine["id"])
     os.makedirs("/run/sshd", exist_ok=True)
     command = inside(folder, "/usr/sbin/sshd", "-i", "-e", "-f", str(folder / "sshd_config"))
     with open(folder / "sshd.log", "a") as log:

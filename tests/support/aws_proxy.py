@@ -16,7 +16,8 @@ Control, all JSON:
   POST /_proxy/release   forgets the stop; the connections that are held are closed
   GET  /_proxy/calls     the calls seen: number, service, action, params, region, mutating, at, took, status, error, what
   GET  /_proxy/resources ?region=R: what exists there beyond what an account has by default (see aws_resources.py)
-  GET  /_proxy/machine   ?region=R&address=A: the running instance of this address: id, user_data, public_key (see aws_machine.py)
+  GET  /_proxy/machine   ?region=R&address=A: the running instance of this address: id, user_data (base64), public_key (see aws_machine.py)
+  POST /_proxy/console   {"instance": id, "output": text, "after": n}: what its console says from the n-th question on
   POST /_proxy/forget    clears script, stop and log;  POST /_proxy/reset  also the cloud
   GET  /_proxy/health
   GET  /checkip          the caller's public address as checkip.amazonaws.com tells it: 198.51.100.7
@@ -238,6 +239,8 @@ class Proxy:
             return aws_resources.resources(self.cloud, own_call(query.get("region", "us-east-1")))
         elif (method, path) == ("GET", "machine"):
             return aws_resources.machine(self.cloud, own_call(query.get("region", "us-east-1")), query["address"])
+        elif (method, path) == ("POST", "console"):
+            self.cloud.consoles[order["instance"]] = [int(order.get("after", 0)), order["output"]]
         elif (method, path) != ("GET", "health"):
             raise ValueError(f"no such control: {method} /_proxy/{path}")
         return {"ok": True}

@@ -3,14 +3,14 @@
 use super::reader::{Reader, as_config, choice, get, wrong};
 use super::schema::at_key;
 use super::tree::{Data, Entry, Node};
-use super::{Config, ProviderKind};
+use super::{Config, HostKeys, ProviderKind};
 use crate::base::error::{Error, Result};
 use crate::base::units;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// Keys at the top of a config.
-pub const TOP: [&str; 12] = [
+pub const TOP: [&str; 13] = [
     "fallback_zones",
     "endpoint_url",
     "vpc",
@@ -21,6 +21,7 @@ pub const TOP: [&str; 12] = [
     "proxy_command",
     "settle_time",
     "launch_timeout",
+    "contact_timeout",
     "spot_timeout",
     "user_data_change",
 ];
@@ -87,6 +88,8 @@ pub struct Cloud {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub launch_timeout: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub contact_timeout: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub spot_timeout: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub user_data_change: Option<UserDataChange>,
@@ -115,6 +118,7 @@ pub fn read(reader: &mut Reader, top: &[Entry]) -> Result<Cloud> {
         proxy_command: text(reader, "proxy_command")?,
         settle_time: time(reader, "settle_time")?,
         launch_timeout: time(reader, "launch_timeout")?,
+        contact_timeout: time(reader, "contact_timeout")?,
         spot_timeout: time(reader, "spot_timeout")?,
         user_data_change: reader.optional(top, "user_data_change", |_, e, name| {
             choice(e, name, &[("replace", UserDataChange::Replace), ("store", UserDataChange::Store)])
@@ -135,6 +139,7 @@ pub fn option(reader: &Reader, entry: &Entry, name: &str) -> Result<Value> {
             _ => reader.text(entry, name)?.into(),
         },
         "volume_size" => gibibytes(&entry.value, entry, name)?.into(),
+        "ami" => image(reader, entry, name)?,
         "volumes" => volumes(entry, name)?,
         "ports" | "web_ports" => ports(entry, name)?,
         "user_data" => reader.path(entry, name)?.to_string_lossy().into_owned().into(),
@@ -144,8 +149,19 @@ pub fn option(reader: &Reader, entry: &Entry, name: &str) -> Result<Value> {
 
 /// What only makes sense together.
 pub fn check(config: &Config) -> Result<()> {
+    let learned = matches!(config.host_keys, Some(HostKeys::Bootstrap | HostKeys::Console));
     if config.provider != ProviderKind::Aws {
+        if learned {
+            let error =
+                Error::config(format!("`host_keys: {}` is for provider aws", config.host_keys.map_or("", HostKeys::word)));
+            return Err(at_key(config, error, "host_keys").hint("Elsewhere it is strict or pin."));
+        }
         return Ok(());
+    }
+    if learned && config.known_hosts.is_some() {
+        let error =
+            Error::config("`known_hosts` and `host_keys` say different things: only the keys in that file, or others as well");
+        return Err(at_key(config, error, "host_keys").hint("Keep one of the two."));
     }
     let cloud = &config.cloud;
     if cloud.subnet.is_some() && cloud.vpc.is_none() {
@@ -214,6 +230,36 @@ fn networks(entry: &Entry, name: &str) -> Result<Vec<String>> {
         Data::List(items) if !items.is_empty() => items.iter().map(one).collect(),
         _ => Ok(vec![one(&entry.value)?]),
     }
+}
+
+/// `ami-…`, `resolve:ssm:/parameter`, or `{ name: PATTERN, owner: ACCOUNT }`
+fn image(reader: &Reader, entry: &Entry, name: &str) -> Result<Value> {
+    let expected = "must be an image's ID, `resolve:ssm:PARAMETER`, or { name: PATTERN, owner: ACCOUNT }";
+    let Data::Map(keys) = &entry.value.data else {
+        let word = reader.text(entry, name)?;
+        return if word.starts_with("ami-") || word.starts_with("resolve:ssm:/") {
+            Ok(word.into())
+        } else {
+            Err(wrong(entry, name, expected).hint("IDs begin with ami-, and names of parameters with /."))
+        };
+    };
+    if let Some(other) = keys.iter().find(|e| !["name", "owner"].contains(&e.key.as_str())) {
+        return Err(Error::config(format!("unknown key `{name}.{}`", other.key))
+            .at(other.place.location())
+            .hint(format!("`{name}` {expected}.")));
+    }
+    let pattern = get(keys, "name").ok_or_else(|| wrong(entry, name, expected))?;
+    let Some(owner) = get(keys, "owner") else {
+        return Err(Error::config(format!("`{name}` has a name, but no `owner`"))
+            .at(entry.value.place.location())
+            .hint("Anybody can publish an image of any name. Say whose it must be: an account's number, or self, or amazon."));
+    };
+    // The number of an account as it is written: one that begins with 0 is none to YAML.
+    let owner = match &owner.value.data {
+        Data::Int(_) | Data::Float(_) if owner.value.raw.bytes().all(|b| b.is_ascii_digit()) => owner.value.raw.clone(),
+        _ => reader.text(owner, &format!("{name}.owner"))?,
+    };
+    Ok(serde_json::json!({ "name": reader.text(pattern, &format!("{name}.name"))?, "owner": owner }))
 }
 
 fn ports(entry: &Entry, name: &str) -> Result<Value> {

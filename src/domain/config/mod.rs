@@ -52,6 +52,40 @@ impl ProviderKind {
     }
 }
 
+/// How host keys become known that are not known yet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HostKeys {
+    /// Not at all.
+    Strict,
+    /// As they are shown at first sight.
+    Pin,
+    /// Machines are given one, over which their own are asked for.
+    Bootstrap,
+    /// From their consoles.
+    Console,
+}
+
+impl HostKeys {
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Strict => "strict",
+            Self::Pin => "pin",
+            Self::Bootstrap => "bootstrap",
+            Self::Console => "console",
+        }
+    }
+
+    /// What it means for a connection; none: what is fit for the node.
+    pub fn policy(self) -> Option<HostKeyPolicy> {
+        match self {
+            Self::Strict => Some(HostKeyPolicy::Strict),
+            Self::Pin => Some(HostKeyPolicy::Pin),
+            Self::Bootstrap | Self::Console => None,
+        }
+    }
+}
+
 /// Nodes that are alike.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Group {
@@ -107,7 +141,7 @@ pub struct Config {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ssh_config: Option<PathBuf>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub host_keys: Option<HostKeyPolicy>,
+    pub host_keys: Option<HostKeys>,
     /// Whether clean-ups spare the deployment.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub keep: Option<serde_json::Value>,

@@ -4,14 +4,13 @@ use super::cloud;
 use super::merge::FLAT;
 use super::reader::{Reader, as_config, choice, free_map, get, wrong};
 use super::tree::{Data, Entry, Node};
-use super::{Config, Group, ProviderKind};
-use crate::base::endpoint::HostKeyPolicy;
+use super::{Config, Group, HostKeys, ProviderKind};
 use crate::base::error::{Error, Result};
 use crate::base::{suggest, units};
 use std::collections::BTreeMap;
 use std::path::Path;
 
-const TOP: [&str; 28] = [
+const TOP: [&str; 29] = [
     "provider",
     "owner",
     "access_key",
@@ -28,6 +27,7 @@ const TOP: [&str; 28] = [
     "proxy_command",
     "settle_time",
     "launch_timeout",
+    "contact_timeout",
     "spot_timeout",
     "user_data_change",
     "private_key_path",
@@ -69,7 +69,8 @@ pub fn read(tree: &Node, home: Option<&Path>) -> Result<Config> {
         known_hosts: path(&mut reader, "known_hosts")?,
         ssh_config: path(&mut reader, "ssh_config")?,
         host_keys: reader.optional(top, "host_keys", |_, e, name| {
-            choice(e, name, &[("strict", HostKeyPolicy::Strict), ("pin", HostKeyPolicy::Pin)])
+            let known = [HostKeys::Strict, HostKeys::Pin, HostKeys::Bootstrap, HostKeys::Console];
+            choice(e, name, &known.map(|k| (k.word(), k)))
         })?,
         keep: reader.optional(top, "keep", |_, e, name| match e.value.data {
             Data::List(_) | Data::Map(_) => Err(wrong(e, name, "must be true, false or a word")),

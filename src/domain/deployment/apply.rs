@@ -1,14 +1,14 @@
 //! Makes a deployment what the plan says.
 
+use super::contact;
 use super::plan::{Action, Plan, compare};
-use super::wait::{Reach, wait_for};
+use super::wait::Reach;
 use super::{Deployment, Request, key_files, site};
 use crate::base::cancel::Cancel;
 use crate::base::endpoint::HostKeyPolicy;
 use crate::base::error::{Error, Kind, Result, ResultExt};
 use crate::base::event::Cx;
-use crate::domain::config::{Config, ProviderKind};
-use crate::domain::node::NodeSet;
+use crate::domain::config::{Config, HostKeys, ProviderKind};
 use crate::transport::provider::{NodeFound, NodeSpec, NodeStatus, Site};
 use crate::transport::state::lock::Lock;
 use crate::transport::state::{NodeRecord, Record, Store, ssh_files};
@@ -30,10 +30,9 @@ pub async fn apply(request: &Request, shown: &Plan, wait: Wait<'_>, cx: &Cx) -> 
         plan.resources.clone_from(&shown.resources);
         change(request, record, &plan, &lock, cx).await.map_err(Error::begun)?
     };
-    // The lock is given back: waiting changes nothing.
+    // The lock is given back: waiting may take long, and changes nothing that others do not.
     if let Wait::UntilAllAnswer(reach) = wait {
-        let up: NodeSet = deployment.nodes().iter().filter(|n| !deployment.is_stopped(&n.name)).cloned().collect();
-        wait_for(&up, reach, cx).await.map_err(Error::begun)?;
+        return contact::reach_all(deployment, &*request.provider, reach, cx).await.map_err(Error::begun);
     }
     Ok(deployment)
 }
@@ -55,6 +54,7 @@ async fn begin(request: &Request, shown: &Plan, lock: &Lock, cx: &Cx) -> Result<
     let mut record = old.unwrap_or_else(|| request.record(Uuid::new_v4()));
     record.inputs.clone_from(&request.inputs);
     record.config = request.config.to_json();
+    record.images.clone_from(&shown.images);
     // Before anything is made: whatever happens from here on, the UUID finds it again.
     store.write(&record, lock)?;
     store.write_file("deployment.yml", &deployment_yml(request, &record)?, lock)?;
@@ -154,10 +154,11 @@ pub(super) fn finish(
     found: Vec<NodeFound>,
     lock: &Lock,
 ) -> Result<Deployment> {
-    record.nodes = node_records(config, &site(store, &record, config), found);
+    let nodes = node_records(config, &site(store, &record, config), &record.nodes, found);
+    let old = std::mem::replace(&mut record.nodes, nodes);
     let dir = store.dir();
     let before = std::fs::read_to_string(dir.join("known_hosts")).unwrap_or_default();
-    store.write_file("known_hosts", &ssh_files::known_hosts(&before, &record.nodes), lock)?;
+    store.write_file("known_hosts", &ssh_files::known_hosts(&before, &old, &record.nodes), lock)?;
     store.write_file("ssh_config", &ssh_files::ssh_config(&record.name, dir, &record.nodes), lock)?;
     store.write_file("inventory", &ssh_files::inventory(&record.name, dir, &record.nodes), lock)?;
     store.write(&record, lock)?;
@@ -165,7 +166,8 @@ pub(super) fn finish(
 }
 
 /// The nodes in the config's order, each with an endpoint that follows the config's word on keys and host keys.
-fn node_records(config: &Config, site: &Site, mut found: Vec<NodeFound>) -> Vec<NodeRecord> {
+/// What was learned of a machine stays with it.
+fn node_records(config: &Config, site: &Site, old: &[NodeRecord], mut found: Vec<NodeFound>) -> Vec<NodeRecord> {
     let rank = |f: &NodeFound| {
         let group = config.groups.iter().position(|g| g.name == f.spec.group).unwrap_or(usize::MAX);
         (group, f.spec.group.clone(), f.spec.index)
@@ -173,7 +175,11 @@ fn node_records(config: &Config, site: &Site, mut found: Vec<NodeFound>) -> Vec<
     found.sort_by_key(rank);
     found
         .into_iter()
-        .map(|NodeFound { spec, status, mut endpoint, host_keys }| {
+        .map(|NodeFound { spec, status, mut endpoint, host_keys, first_contact }| {
+            let id = spec.options.get("id").and_then(serde_json::Value::as_str).map(str::to_owned);
+            let known = old.iter().find(|n| id.is_some() && n.id == id);
+            let known = known.map(|n| (n.host_keys.clone(), n.first_contact.clone()));
+            let (host_keys, first_contact) = known.unwrap_or((host_keys, first_contact));
             endpoint.name.clone_from(&spec.name);
             if let Some(key) = &config.private_key_path {
                 endpoint.keys = vec![key.clone()];
@@ -186,13 +192,14 @@ fn node_records(config: &Config, site: &Site, mut found: Vec<NodeFound>) -> Vec<
                 endpoint.host_keys = HostKeyPolicy::Strict;
             } else if endpoint.known_hosts.is_empty() {
                 endpoint.known_hosts = vec![site.dir.join("known_hosts")];
-                endpoint.host_keys = if host_keys.is_empty() { HostKeyPolicy::Pin } else { HostKeyPolicy::Strict };
+                let shown = host_keys.is_empty() && first_contact.is_none();
+                endpoint.host_keys = if shown { HostKeyPolicy::Pin } else { HostKeyPolicy::Strict };
             }
-            if let Some(policy) = config.host_keys {
+            if let Some(policy) = config.host_keys.and_then(HostKeys::policy) {
                 endpoint.host_keys = policy;
             }
             let stopped = status != NodeStatus::Running;
-            NodeRecord { name: spec.name, group: spec.group, index: spec.index, endpoint, host_keys, stopped }
+            NodeRecord { name: spec.name, group: spec.group, index: spec.index, id, endpoint, host_keys, first_contact, stopped }
         })
         .collect()
 }

@@ -4,8 +4,10 @@ use crate::base::endpoint::Endpoint;
 use crate::base::error::{Error, IoResultExt, Result};
 use crate::base::units;
 use crate::domain::config::cloud::{Addresses, UserDataChange};
-use crate::domain::config::{Config, Group};
-use crate::transport::provider::aws::settings::{GroupSettings, Settings, Volume, lab_ports};
+use crate::domain::config::{self, Config, Group};
+use crate::transport::provider::aws::images::Choice;
+use crate::transport::provider::aws::settings::{GroupSettings, HostKeys, Settings, Volume, lab_ports};
+use crate::transport::provider::aws::user_data::UserData;
 use crate::transport::provider::calls::{Call, Calls, Reply};
 use crate::transport::state::journal::{Journal, What};
 use jiff::Timestamp;
@@ -17,6 +19,7 @@ use uuid::Uuid;
 const SETTLE: Duration = Duration::from_secs(120);
 const LAUNCH_TIMEOUT: Duration = Duration::from_secs(600);
 const SPOT_TIMEOUT: Duration = Duration::from_secs(600);
+const CONTACT_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// Calls, kept in the deployment's journal.
 pub struct Kept(pub Journal);
@@ -80,10 +83,22 @@ pub fn settings(config: &Config, inputs: &[PathBuf], created: Timestamp, complet
         proxy_command: cloud.proxy_command.clone(),
         settle: time(&cloud.settle_time, SETTLE)?,
         launch_timeout: time(&cloud.launch_timeout, LAUNCH_TIMEOUT)?,
+        contact_timeout: contact_timeout(config)?,
+        host_keys: match config.host_keys {
+            None if config.known_hosts.is_some() => HostKeys::Shown,
+            None | Some(config::HostKeys::Bootstrap) => HostKeys::Bootstrap,
+            Some(config::HostKeys::Console) => HostKeys::Console,
+            Some(config::HostKeys::Strict | config::HostKeys::Pin) => HostKeys::Shown,
+        },
         spot_timeout: time(&cloud.spot_timeout, SPOT_TIMEOUT)?,
         user_data_replaces: cloud.user_data_change != Some(UserDataChange::Store),
         groups: groups.collect::<Result<_>>()?,
     })
+}
+
+/// How long new machines may take until they can be logged in to.
+pub fn contact_timeout(config: &Config) -> Result<Duration> {
+    config.cloud.contact_timeout.as_deref().map_or(Ok(CONTACT_TIMEOUT), units::parse_duration)
 }
 
 /// The keys of the config. A config read back from a deployment has none: they are where they were, in its input files.
@@ -122,12 +137,15 @@ fn group(group: &Group, complete: bool) -> Result<GroupSettings> {
         None => Vec::new(),
     };
     let user_data = match text("user_data") {
-        Some(path) if complete => Some(std::fs::read_to_string(&path).at("read", &path)?),
+        Some(path) if complete => Some(UserData::new(std::fs::read(&path).at("read", &path)?)),
         _ => None,
     };
     Ok(GroupSettings {
         types,
-        ami: text("ami").unwrap_or_default(),
+        ami: match option("ami") {
+            Some(image) => serde_json::from_value(image.clone()).map_err(|e| Error::internal(format!("ami: {e}")))?,
+            None => Choice::default(),
+        },
         user: group.user.clone(),
         spot: truth("spot"),
         volume_type: text("volume_type"),

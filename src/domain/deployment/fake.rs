@@ -80,6 +80,7 @@ impl Provider for Fake {
                     status: NodeStatus::Running,
                     endpoint: Endpoint::new(&spec.name, format!("127.0.9.{number}"), 2222, "me"),
                     host_keys: vec![format!("ssh-ed25519 AAAA{}", spec.name)],
+                    first_contact: None,
                 };
                 i.nodes.push(node.clone());
                 made.push(node);

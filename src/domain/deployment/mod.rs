@@ -5,6 +5,7 @@
 
 mod apply;
 mod aws;
+mod contact;
 mod destroy;
 #[cfg(test)]
 mod fake;
@@ -145,6 +146,11 @@ impl Deployment {
         self.record.nodes.iter().any(|n| n.name == node && n.stopped)
     }
 
+    /// Whether nobody has been on it yet, as far as is known.
+    fn is_new(&self, node: &str) -> bool {
+        self.record.nodes.iter().any(|n| n.name == node && n.first_contact.is_some())
+    }
+
     /// All nodes: by group as configured, then by index.
     pub fn nodes(&self) -> &NodeSet {
         &self.nodes
@@ -203,5 +209,6 @@ fn key_files(store: &Store, config: &Config) -> KeyFiles {
 
 /// The provider of a recorded deployment.
 fn provider_of(store: &Store, record: &Record) -> Result<Box<dyn Provider>> {
-    provider_for(&config_of(record)?, &Background { store, inputs: &record.inputs, created: record.created, complete: false })
+    let Record { inputs, images, created, .. } = record;
+    provider_for(&config_of(record)?, &Background { store, inputs, images, created: *created, complete: false })
 }

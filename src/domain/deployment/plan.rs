@@ -7,6 +7,7 @@ use crate::transport::provider::{Fixture, NodeFound, NodeSpec, Remedy};
 use crate::transport::state::Record;
 use serde::Serialize;
 use serde_json::Value;
+use std::collections::BTreeMap;
 use uuid::Uuid;
 
 /// What will happen to a node.
@@ -65,6 +66,9 @@ pub struct Plan {
     pub notes: Vec<String>,
     #[serde(skip)]
     pub(super) specs: Vec<NodeSpec>,
+    /// What the config's words for images mean.
+    #[serde(skip)]
+    pub(super) images: BTreeMap<String, String>,
 }
 
 impl Plan {
@@ -102,6 +106,8 @@ pub async fn plan(request: &Request, cx: &Cx) -> Result<Plan> {
     let record = request.store.read()?;
     request.check(record.as_ref())?;
     request.provider.check(&request.specs())?;
+    let pinned = record.as_ref().map(|r| r.images.clone()).unwrap_or_default();
+    let resolved = request.provider.resolve(&pinned, request.refresh_images, cx).await?;
     let found = match &record {
         Some(record) => request.provider.list(&site(&request.store, record, &request.config), cx).await?,
         None => Vec::new(),
@@ -111,7 +117,9 @@ pub async fn plan(request: &Request, cx: &Cx) -> Result<Plan> {
     let site = site(&request.store, &place, &request.config);
     let survey = request.provider.survey(&site, &plan.specs, cx).await?;
     plan.resources = survey.fixtures;
+    plan.notes.extend(resolved.notes);
     plan.notes.extend(survey.notes);
+    plan.images = resolved.pins;
     Ok(plan)
 }
 
@@ -152,6 +160,7 @@ pub(super) fn compare(request: &Request, record: Option<&Record>, found: &[NodeF
         settings: record.map(|r| setting_differences(&r.config, &request.config.to_json())).unwrap_or_default(),
         notes: notes(request)?,
         specs,
+        images: BTreeMap::new(),
     })
 }
 

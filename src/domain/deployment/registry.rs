@@ -11,6 +11,7 @@ use crate::transport::provider::machine::Machine;
 use crate::transport::provider::static_hosts::StaticHosts;
 use crate::transport::state::Store;
 use jiff::Timestamp;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -20,6 +21,8 @@ pub struct Background<'a> {
     /// The config files.
     pub inputs: &'a [PathBuf],
     pub created: Timestamp,
+    /// What the config's words for images meant before.
+    pub images: &'a BTreeMap<String, String>,
     /// Nodes may be made: all that this takes must be at hand.
     pub complete: bool,
 }
@@ -31,9 +34,9 @@ pub fn provider_for(config: &Config, background: &Background) -> Result<Box<dyn 
         ProviderKind::Machine => Box::new(Machine::new(own_program()?, Project::find()?.cache)),
         ProviderKind::Static => Box::new(StaticHosts::new()),
         ProviderKind::Aws => {
-            let Background { store, inputs, created, complete } = background;
+            let Background { store, inputs, created, images, complete } = background;
             let settings = aws::settings(config, inputs, *created, *complete)?;
-            Box::new(Aws::new(settings, Arc::new(aws::Kept(store.journal()))))
+            Box::new(Aws::new(settings, Arc::new(aws::Kept(store.journal())), (*images).clone()))
         }
     })
 }

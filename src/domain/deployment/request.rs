@@ -8,6 +8,7 @@ use crate::transport::provider::{NodeSpec, Provider};
 use crate::transport::state::{self, Record, SCHEMA, Store};
 use jiff::Timestamp;
 use serde_json::{Map, Value};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use uuid::Uuid;
@@ -23,6 +24,8 @@ pub struct Request {
     pub(super) created: Timestamp,
     /// The user agrees to lose what is on stateful nodes.
     pub(super) replace: bool,
+    /// Newer images are taken where the config leaves open which it is.
+    pub(super) refresh_images: bool,
 }
 
 impl std::fmt::Debug for Request {
@@ -49,9 +52,10 @@ impl Request {
         // The user's own words for the files, where there are any: errors repeat them.
         let config = Config::load(if files.is_empty() { &inputs } else { files })?;
         let created = record.as_ref().map_or_else(Timestamp::now, |r| r.created);
-        let background = Background { store: &store, inputs: &inputs, created, complete: true };
+        let images = record.as_ref().map(|r| r.images.clone()).unwrap_or_default();
+        let background = Background { store: &store, inputs: &inputs, created, images: &images, complete: true };
         let provider = provider_for(&config, &background)?.into();
-        let request = Self { store, config, inputs, provider, created, replace: false };
+        let request = Self { store, config, inputs, provider, created, replace: false, refresh_images: false };
         request.check(record.as_ref())?;
         Ok(request)
     }
@@ -59,6 +63,11 @@ impl Request {
     /// Lets nodes be replaced, or stopped, that lose data by it.
     pub fn allow_replace(&mut self, yes: bool) {
         self.replace = yes;
+    }
+
+    /// Takes the newest images that the config's patterns and parameters lead to, in place of those it has taken before.
+    pub fn refresh_images(&mut self, yes: bool) {
+        self.refresh_images = yes;
     }
 
     pub fn name(&self) -> &str {
@@ -81,6 +90,7 @@ impl Request {
             config: Value::Null,
             nodes: Vec::new(),
             tainted: Vec::new(),
+            images: BTreeMap::new(),
             dir: None,
         }
     }

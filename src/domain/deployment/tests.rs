@@ -1,6 +1,7 @@
 use super::fake::Fake;
 use super::plan::plan;
 use super::*;
+use crate::base::command::{Command, Output};
 use crate::base::endpoint::Endpoint;
 use crate::base::event::Cx;
 use crate::domain::config::Source;
@@ -38,6 +39,7 @@ impl Lab {
             provider: Arc::new(self.provider.clone()),
             created: Timestamp::now(),
             replace: false,
+            refresh_images: false,
         }
     }
 
@@ -228,6 +230,10 @@ async fn waiting_lists_every_node_that_does_not_answer() {
         async fn answers(&self, endpoint: &Endpoint, _: &Cx) -> Result<()> {
             assert!(endpoint.retry_for.as_secs() >= 60);
             if self.0.contains(&endpoint.name.as_str()) { Err(Error::new(Kind::Connection, "no route to host")) } else { Ok(()) }
+        }
+
+        async fn run(&self, _: &Endpoint, command: &Command, _: &Cx) -> Result<Output> {
+            Err(Error::internal(format!("nobody is to run {}", command.line)))
         }
     }
     let lab = Lab::new();

@@ -1,7 +1,8 @@
 //! Opening a deployment for use: nodes that died with this machine, or whose supervisor was killed, are brought back first.
 
 use super::apply::finish;
-use super::{Deployment, provider_of, site};
+use super::wait::Reach;
+use super::{Deployment, contact, provider_of, site};
 use crate::base::error::{Kind, Result, ResultExt};
 use crate::base::event::Cx;
 use crate::base::project::Project;
@@ -13,11 +14,12 @@ use std::time::{Duration, Instant};
 /// How long to wait for another process that is changing the deployment: most likely it brings the nodes back, too.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Opens the deployment and makes sure that nodes which are processes of this machine are up.
-pub async fn open_awake(project: &Project, name: &str, cx: &Cx) -> Result<Deployment> {
+/// Opens the deployment and makes sure that nodes which are processes of this machine are up, and that new machines have shown
+/// who they are.
+pub async fn open_awake(project: &Project, name: &str, reach: &dyn Reach, cx: &Cx) -> Result<Deployment> {
     let deployment = Deployment::open(project, name)?;
     if deployment.config.provider == ProviderKind::Aws {
-        return Ok(deployment);
+        return contact::catch_up(deployment, reach, cx).await;
     }
     let provider = provider_of(&deployment.store, &deployment.record)?;
     if !provider.runs_here() {

@@ -3,6 +3,7 @@
 mod facts;
 mod files;
 mod jobs;
+pub mod machine_image;
 mod run;
 mod wait;
 

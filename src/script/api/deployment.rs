@@ -16,7 +16,7 @@ pub type Handle = Arc<Deployment>;
 
 fn open(context: &NativeCallContext, name: &str) -> ScriptResult<Handle> {
     let host = Host::of(context);
-    let opened = host.block_on(deployment::open_awake(host.project(), name, &host.cx))?;
+    let opened = host.block_on(deployment::open_awake(host.project(), name, &host.client(), &host.cx))?;
     Ok(Arc::new(opened))
 }
 

@@ -1,7 +1,7 @@
 //! Waiting for something on nodes.
 
 use crate::base::error::{Error, Result};
-use crate::domain::fleet::Wait;
+use crate::domain::fleet::{Wait, machine_image};
 use crate::domain::node::{Node, NodeSet};
 use crate::domain::resource::Resource;
 use crate::domain::resource::kinds::{self, What, checked_path, checked_url};
@@ -77,6 +77,20 @@ fn until(context: &NativeCallContext, nodes: &NodeSet, command: &str, options: M
     Ok(host.block_on_to_the_end(host.fleet().wait_until(nodes, command, wait))?)
 }
 
+fn image(context: &NativeCallContext, nodes: &NodeSet, options: Map) -> ScriptResult<()> {
+    let host = Host::of(context);
+    let mut options = Options::new("wait_for_machine_image", options);
+    let wait = Wait {
+        timeout: options.duration("timeout")?.unwrap_or(machine_image::TIMEOUT),
+        interval: options.duration("interval")?.unwrap_or(machine_image::INTERVAL),
+    };
+    options.finish()?;
+    if host.ledger().is_some() {
+        return queued(context, nodes, wait, |_| What::Command(machine_image::TEST.to_owned()));
+    }
+    Ok(host.block_on_to_the_end(host.fleet().wait_for_machine_image(nodes, wait))?)
+}
+
 fn url(context: &NativeCallContext, nodes: &NodeSet, url: &str, options: Map) -> ScriptResult<()> {
     let mut options = Options::new("wait_url", options);
     let wait = wait_options(&mut options)?;
@@ -150,6 +164,26 @@ pub mod module {
     #[rhai_fn(name = "wait_until", pure, return_raw)]
     pub fn wait_until_plain(context: NativeCallContext, nodes: &mut Nodes, command: &str) -> ScriptResult<()> {
         until(&context, nodes, command, Map::new())
+    }
+
+    /// Waits until the image of every node has set itself up: a fresh machine of a cloud answers before it is ready.
+    ///
+    /// Waits for cloud-init, and on Scylla's images for the services that prepare disks and measure them. A node that has
+    /// neither is ready. Throws at once when one of these failed, with what it said, and when the time is up.
+    /// Options: `timeout` ("15m"), `interval` ("2s").
+    ///
+    /// # Example
+    /// ```rhai
+    /// deployment().nodes("server").wait_for_machine_image(#{ timeout: "5m" });
+    /// ```
+    #[rhai_fn(name = "wait_for_machine_image", pure, return_raw)]
+    pub fn wait_for_machine_image(context: NativeCallContext, nodes: &mut Nodes, options: Map) -> ScriptResult<()> {
+        image(&context, nodes, options)
+    }
+
+    #[rhai_fn(name = "wait_for_machine_image", pure, return_raw)]
+    pub fn wait_for_machine_image_plain(context: NativeCallContext, nodes: &mut Nodes) -> ScriptResult<()> {
+        image(&context, nodes, Map::new())
     }
 
     /// Waits until an address of the web answers, as seen from every node itself. Throws when the time is up.

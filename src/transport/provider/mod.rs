@@ -3,17 +3,19 @@
 pub mod aws;
 pub mod calls;
 mod files;
+mod host_key;
 pub mod local;
 pub mod machine;
 mod processes;
 pub mod static_hosts;
 
-use crate::base::endpoint::Endpoint;
+use crate::base::endpoint::{Endpoint, FirstContact};
 use crate::base::error::{Error, Kind, Result};
 use crate::base::event::Cx;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 /// A node as the config wants it.
@@ -48,6 +50,9 @@ pub struct NodeFound {
     /// Its SSH host keys in known_hosts form (`ssh-ed25519 AAAA…`), when the provider knows them before the first connection.
     #[serde(default)]
     pub host_keys: Vec<String>,
+    /// How those are learned, when the provider does not know them, and they are not just taken as they are shown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_contact: Option<FirstContact>,
 }
 
 /// What a provider is told about the deployment it works for.
@@ -132,6 +137,15 @@ pub struct Fixture {
     pub reason: String,
 }
 
+/// What the words of a config that are not definite mean.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Resolved {
+    /// By the config's words: stays so until the user wants it anew.
+    pub pins: BTreeMap<String, String>,
+    /// What the user should know.
+    pub notes: Vec<String>,
+}
+
 /// What `survey` found.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Survey {
@@ -159,6 +173,11 @@ pub trait Provider: Send + Sync {
     /// Whether a change of this option needs no new node: `create` brings it about on the one there is.
     fn adjusts(&self, _option: &str) -> bool {
         false
+    }
+
+    /// Finds out what the config leaves open (which image a pattern means): as it is pinned, unless `refresh`. Reads only.
+    async fn resolve(&self, _pinned: &BTreeMap<String, String>, _refresh: bool, _cx: &Cx) -> Result<Resolved> {
+        Ok(Resolved::default())
     }
 
     /// What the deployment needs besides its nodes, and whether the nodes can be had at all. Reads only.
@@ -196,6 +215,11 @@ pub trait Provider: Send + Sync {
     /// Turns these nodes off, until `create` turns them on: in order, or `at_once` as if their plug were pulled.
     async fn stop(&self, _: &Site, _names: &[String], _at_once: bool, _: &Cx) -> Result<()> {
         Err(cannot(self.name(), "stop and start nodes"))
+    }
+
+    /// Reads the host keys of these nodes off their consoles, by node name. Waits until they are there.
+    async fn console_keys(&self, _: &Site, _names: &[String], _: &Cx) -> Result<Vec<(String, Vec<String>)>> {
+        Err(Error::new(Kind::Provider, format!("provider `{}` knows no consoles", self.name())))
     }
 
     /// Keeps what a node that is off has on its disk, as an image that others can be made from.

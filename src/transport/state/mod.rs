@@ -9,12 +9,13 @@ pub mod lock;
 mod origin;
 pub mod ssh_files;
 
-use crate::base::endpoint::Endpoint;
+use crate::base::endpoint::{Endpoint, FirstContact};
 use crate::base::error::{Error, IoResultExt, Kind, Result};
 use crate::base::suggest;
 use jiff::Timestamp;
 use lock::Lock;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use uuid::Uuid;
@@ -43,6 +44,9 @@ pub struct Record {
     /// Nodes that the next provision makes anew.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tainted: Vec<String>,
+    /// What the config's words for images mean, until the user wants it anew.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub images: BTreeMap<String, String>,
     /// The folder it was written to; see `origin`. Only in the file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dir: Option<PathBuf>,
@@ -54,10 +58,16 @@ pub struct NodeRecord {
     pub name: String,
     pub group: String,
     pub index: usize,
+    /// The provider's own name for it, where it has one: another one is another machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
     pub endpoint: Endpoint,
     /// In known_hosts form, where the provider told them.
     #[serde(default)]
     pub host_keys: Vec<String>,
+    /// How those are still to be learned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_contact: Option<FirstContact>,
     /// It exists and does not run.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub stopped: bool,

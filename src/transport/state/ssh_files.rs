@@ -1,7 +1,7 @@
 //! What other programs read: an ssh_config, an Ansible inventory, a known_hosts file.
 
 use super::NodeRecord;
-use crate::base::endpoint::{Endpoint, HostKeyPolicy};
+use crate::base::endpoint::{Endpoint, FirstContact, HostKeyPolicy};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::Path;
@@ -166,23 +166,55 @@ pub fn inventory_json(dir: &Path, nodes: &[NodeRecord]) -> serde_json::Value {
     Value::Object(out)
 }
 
-/// The known_hosts file: the keys providers told, and those pinned at first contact with nodes that still exist.
-pub fn known_hosts(before: &str, nodes: &[NodeRecord]) -> String {
-    let address = |e: &Endpoint| if e.port == 22 { e.host.clone() } else { format!("[{}]:{}", e.host, e.port) };
-    let told: BTreeSet<String> = nodes.iter().filter(|n| !n.host_keys.is_empty()).map(|n| address(&n.endpoint)).collect();
-    let all: BTreeSet<String> = nodes.iter().map(|n| address(&n.endpoint)).collect();
-    let mut lines: Vec<String> = before
-        .lines()
-        .filter(|line| {
-            let hosts = line.split_whitespace().next().unwrap_or_default();
-            // A hashed or many-named line was put there by someone else: theirs to keep.
-            hosts.starts_with('|') || hosts.contains(',') || (all.contains(hosts) && !told.contains(hosts))
-        })
-        .map(str::to_owned)
-        .collect();
+/// What known_hosts files call it.
+pub fn host_field(endpoint: &Endpoint) -> String {
+    let host = endpoint.host.to_ascii_lowercase();
+    if endpoint.port == 22 { host } else { format!("[{host}]:{}", endpoint.port) }
+}
+
+/// The known_hosts file: the keys providers told, and those pinned at first contact with nodes that still exist. `old` are the
+/// nodes as they were when the file was written last: a machine takes its keys along when its address changes, and another one
+/// at its old address begins without.
+pub fn known_hosts(before: &str, old: &[NodeRecord], nodes: &[NodeRecord]) -> String {
+    let told: BTreeSet<String> =
+        nodes.iter().filter(|n| told_keys(n).next().is_some()).map(|n| host_field(&n.endpoint)).collect();
+    let mut all: BTreeSet<String> = BTreeSet::new();
     for node in nodes {
-        lines.extend(node.host_keys.iter().map(|key| format!("{} {}", address(&node.endpoint), key.trim())));
+        let mut next = Some(&node.endpoint);
+        while let Some(endpoint) = next {
+            all.insert(host_field(endpoint));
+            next = endpoint.jump.as_deref();
+        }
+    }
+    let mut lines: Vec<String> = Vec::new();
+    for line in before.lines() {
+        let hosts = line.split_whitespace().next().unwrap_or_default();
+        // A hashed or many-named line was put there by someone else: theirs to keep.
+        if hosts.starts_with('|') || hosts.contains(',') {
+            lines.push(line.to_owned());
+            continue;
+        }
+        let was = old.iter().find(|n| n.id.is_some() && host_field(&n.endpoint) == hosts);
+        let now = match was {
+            Some(was) => nodes.iter().find(|n| n.id == was.id).map(|n| host_field(&n.endpoint)),
+            None => Some(hosts.to_owned()),
+        };
+        if let Some(now) = now.filter(|now| all.contains(now) && !told.contains(now)) {
+            lines.push(line.replacen(hosts, &now, 1));
+        }
+    }
+    for node in nodes {
+        lines.extend(told_keys(node).map(|key| format!("{} {}", host_field(&node.endpoint), key.trim())));
     }
     lines.dedup();
     lines.into_iter().map(|line| line + "\n").collect()
+}
+
+/// The keys by which a node may be known.
+fn told_keys(node: &NodeRecord) -> impl Iterator<Item = &String> {
+    let given = match &node.first_contact {
+        Some(FirstContact::Given(key)) => Some(key),
+        _ => None,
+    };
+    given.into_iter().chain(&node.host_keys)
 }

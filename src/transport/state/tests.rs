@@ -14,6 +14,8 @@ fn node(name: &str, port: u16) -> NodeRecord {
         index: index.parse().unwrap(),
         endpoint,
         host_keys: Vec::new(),
+        first_contact: None,
+        id: None,
         stopped: false,
     }
 }
@@ -29,6 +31,7 @@ fn record(name: &str) -> Record {
         config: serde_json::json!({ "provider": "local", "groups": {} }),
         nodes: vec![node("server-0", 22)],
         tainted: Vec::new(),
+        images: BTreeMap::default(),
         dir: None,
     }
 }
@@ -245,7 +248,28 @@ fn known_hosts_keep_what_was_pinned_for_nodes_that_remain() {
     told.host_keys = vec!["ssh-ed25519 NEW".into()];
     let before = "127.0.0.9 ssh-ed25519 OLD\n[127.0.0.9]:2200 ssh-ed25519 PINNED\n[127.0.0.9]:2300 ssh-ed25519 GONE\n|1|x|y ssh-ed25519 HASHED\n";
     assert_eq!(
-        ssh_files::known_hosts(before, &[told, pinned]),
+        ssh_files::known_hosts(before, &[], &[told, pinned]),
         "[127.0.0.9]:2200 ssh-ed25519 PINNED\n|1|x|y ssh-ed25519 HASHED\n127.0.0.9 ssh-ed25519 NEW\n"
     );
+}
+
+#[test]
+fn a_machine_takes_its_pinned_key_along_and_leaves_its_address_to_others() {
+    let machine = |name: &str, id: &str, host: &str| {
+        let mut node = node(name, 22);
+        (node.id, node.endpoint.host) = (Some(id.to_owned()), host.to_owned());
+        node
+    };
+    let before = "10.0.0.1 ssh-ed25519 ONE\n10.0.0.2 ssh-ed25519 TWO\ngate ssh-ed25519 GATE\n";
+    let old = [machine("server-0", "i-1", "10.0.0.1"), machine("server-1", "i-2", "10.0.0.2")];
+    let mut moved = machine("server-0", "i-1", "10.0.0.9");
+    moved.endpoint.jump = Some(Box::new(Endpoint::new("bastion", "Gate", 22, "jumper")));
+    let mut met = machine("server-1", "i-3", "10.0.0.1");
+    assert_eq!(
+        ssh_files::known_hosts(before, &old, &[moved.clone(), met.clone()]),
+        "10.0.0.9 ssh-ed25519 ONE\ngate ssh-ed25519 GATE\n"
+    );
+    met.first_contact = Some(FirstContact::Given("ssh-ed25519 GIVEN".into()));
+    met.host_keys = vec!["ssh-ed25519 OWN".into()];
+    assert_eq!(ssh_files::known_hosts("", &old, &[moved, met]), "10.0.0.1 ssh-ed25519 GIVEN\n10.0.0.1 ssh-ed25519 OWN\n");
 }

@@ -68,6 +68,7 @@ pub type Answer<T> = Result<T, Trouble>;
 pub struct Client {
     pub ec2: aws_sdk_ec2::Client,
     pub region: String,
+    pub ssm: aws_sdk_ssm::Client,
     sts: aws_sdk_sts::Client,
     calls: Arc<dyn Calls>,
     settle: Duration,
@@ -104,6 +105,7 @@ impl Client {
         }
         Ok(Self {
             ec2: aws_sdk_ec2::Client::new(&config),
+            ssm: aws_sdk_ssm::Client::new(&config),
             sts: aws_sdk_sts::Client::new(&config),
             region,
             calls,

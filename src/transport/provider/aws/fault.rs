@@ -61,7 +61,11 @@ impl Fault {
         call: &'static str,
         error: &SdkError<E, HttpResponse>,
     ) -> Self {
-        let service = if call == "GetCallerIdentity" { "sts" } else { "ec2" };
+        let service = match call {
+            "GetCallerIdentity" => "sts",
+            "GetParameter" => "ssm",
+            _ => "ec2",
+        };
         match error {
             SdkError::ServiceError(answer) => {
                 let status = answer.raw().status().as_u16();

@@ -1,18 +1,22 @@
 //! Launching: one request for all nodes of a group that are missing, so that AWS makes all of them or none.
 //!
 //! The request is written down whole, with a token by which AWS knows it again: a command that finds it without an answer sends
-//! the same once more, before it looks at anything else.
+//! the same once more, before it looks at anything else. Only user data is not in it, because it may hold secrets: that is kept
+//! apart, for as long as the answer is not known (`bodies`).
 
+use super::bodies::Bodies;
 use super::client::{Answer, Client, Trouble, no_retries};
 use super::machine::Machine;
 use super::network::{self, Network};
 use super::tags::{self, Tags};
+use super::user_data::Body;
 use super::{Aws, fault::Fault};
 use crate::base::checksum::sha256;
 use crate::base::error::{Error, Kind, Result};
 use crate::base::event::Cx;
 use crate::transport::provider::Site;
 use crate::transport::provider::calls::Reply;
+use crate::transport::provider::host_key::HostKey;
 use aws_sdk_ec2::operation::run_instances::RunInstancesOutput;
 use aws_sdk_ec2::operation::run_instances::builders::RunInstancesFluentBuilder;
 use aws_sdk_ec2::types::{
@@ -51,7 +55,10 @@ pub struct Launch {
     pub volume_type: Option<String>,
     pub volume_size: Option<i32>,
     pub volumes: Vec<super::settings::Volume>,
+    /// The digest of the user data.
     pub user_data: Option<String>,
+    #[serde(skip)]
+    pub body: Option<Body>,
     pub instance_profile: Option<String>,
     pub tags: Tags,
 }
@@ -59,11 +66,6 @@ pub struct Launch {
 /// The token of a launch: the same only for the very same attempt.
 fn token(site: &Site, group: &str, generation: Uuid, attempt: u32, zone: &str, kind: &str) -> String {
     sha256(format!("{}/{group}/{generation}/{attempt}/{zone}/{kind}", site.uuid))
-}
-
-/// A short name for user data, to see whether it changed.
-pub fn digest(user_data: &str) -> String {
-    sha256(user_data)[..16].to_owned()
 }
 
 impl Launch {
@@ -89,8 +91,8 @@ impl Launch {
         for kind in [ResourceType::Instance, ResourceType::Volume, ResourceType::NetworkInterface] {
             request = request.tag_specifications(tags::specification(kind, &self.tags));
         }
-        if let Some(data) = &self.user_data {
-            request = request.user_data(BASE64_STANDARD.encode(data));
+        if let Some(body) = &self.body {
+            request = request.user_data(BASE64_STANDARD.encode(&body.0));
         }
         if let Some(profile) = &self.instance_profile {
             let by_name = IamInstanceProfileSpecification::builder();
@@ -122,12 +124,19 @@ impl Launch {
     }
 
     /// Sends it. Returns the IDs of the instances, in launch order.
-    async fn send(&self, client: &Client, cx: &Cx) -> Answer<Vec<String>> {
+    async fn send(&self, client: &Client, site: &Site, cx: &Cx) -> Answer<Vec<String>> {
         let request = serde_json::to_value(self).unwrap_or_default();
-        let answer = client
-            .change(CALL, request, cx, ids, || self.request(client).customize().config_override(no_retries()).send())
-            .await?;
-        Ok(ids(&answer))
+        let bodies = Bodies::of(site);
+        if let Some(body) = &self.body {
+            bodies.keep(&self.token, body)?;
+        }
+        let sent =
+            client.change(CALL, request, cx, ids, || self.request(client).customize().config_override(no_retries()).send()).await;
+        // Without an answer the same must be asked again.
+        if sent.as_ref().map_or_else(|trouble| trouble.is(|f| !f.unsure), |_| true) {
+            bodies.forget(&self.token)?;
+        }
+        Ok(ids(&sent?))
     }
 }
 
@@ -139,13 +148,20 @@ fn ids(answer: &RunInstancesOutput) -> Vec<String> {
 
 /// Sends every request again of which the answer is not known.
 pub async fn replay(aws: &Aws, client: &Client, site: &Site, cx: &Cx) -> Result<()> {
+    let bodies = Bodies::of(site);
     for open in client.open(CALL)? {
-        let Ok(launch) = serde_json::from_value::<Launch>(open.request.clone()) else {
+        let Ok(mut launch) = serde_json::from_value::<Launch>(open.request.clone()) else {
             client.end(open.id, Reply::Refused("the request cannot be read".to_owned()))?;
             continue;
         };
+        launch.body = bodies.read(&launch.token)?;
+        let whole = launch.body.as_ref().map(Body::digest) == launch.user_data;
         let age = Duration::try_from(Timestamp::now().duration_since(open.at)).unwrap_or_default();
-        if age > TOKEN_LIVES.max(aws.settings.settle) {
+        if !whole && age < aws.settings.settle {
+            // Somebody removed a file of ours: what came of the launch must come to light by itself.
+            super::client::pause(aws.settings.settle.saturating_sub(age), cx).await?;
+        }
+        if !whole || age > TOKEN_LIVES.max(aws.settings.settle) {
             let machines = client.machines(site, cx).await?;
             let made = machines.iter().filter(|m| m.tags.get(tags::LAUNCH) == Some(&launch.token)).map(|m| m.id.clone());
             client.end(open.id, Reply::Made(made.collect()))?;
@@ -162,7 +178,7 @@ pub async fn replay(aws: &Aws, client: &Client, site: &Site, cx: &Cx) -> Result<
             Ok(_) => {}
         }
     }
-    Ok(())
+    bodies.keep_only(&[])
 }
 
 /// Why one attempt came to nothing.
@@ -198,6 +214,8 @@ pub struct Order<'a> {
     pub group: &'a str,
     pub indexes: Vec<usize>,
     pub generation: Uuid,
+    /// What its machines are first known by.
+    pub first_key: Option<HostKey>,
 }
 
 impl Order<'_> {
@@ -267,16 +285,22 @@ impl Order<'_> {
         let settings = aws.settings.group(self.group);
         let subnet = network::subnet(client, site, &aws.settings, self.network, zone, cx).await?;
         let token = token(site, self.group, self.generation, attempt, zone, kind);
+        let ami = aws.ami(self.group);
+        let body = aws.body(self.group, self.first_key.as_ref())?;
+        let body = (settings.user_data.is_some() || !body.0.is_empty()).then_some(body);
         let mut tags = aws.group_tags(site, self.group);
         tags.insert(tags::LAUNCH.to_owned(), token.clone());
         tags.insert(tags::NODES.to_owned(), tags::ranges(&self.indexes));
+        if let Some(key) = &self.first_key {
+            tags.insert(tags::FIRST_KEY.to_owned(), key.public.clone());
+        }
         let launch = Launch {
             token,
             group: self.group.to_owned(),
             indexes: self.indexes.clone(),
             instance_type: kind.to_owned(),
-            root_device: aws.image(client, &settings.ami, cx).await?.root_device,
-            ami: settings.ami,
+            root_device: aws.image(client, &ami, cx).await?.root_device,
+            ami,
             zone: zone.to_owned(),
             subnet,
             security_group: self.network.groups.get(self.group).cloned().unwrap_or_default(),
@@ -286,11 +310,12 @@ impl Order<'_> {
             volume_type: settings.volume_type,
             volume_size: settings.volume_size,
             volumes: settings.volumes,
-            user_data: settings.user_data,
+            user_data: body.as_ref().map(Body::digest),
+            body,
             instance_profile: settings.instance_profile,
             tags,
         };
-        let ids = launch.send(client, cx).await?;
+        let ids = launch.send(client, site, cx).await?;
         name_all(client, &ids, &launch, cx).await?;
         let machines = client.wait_until(&ids, "running", aws.settings.launch_timeout, cx, Machine::is_up).await?;
         let Some(ended) = machines.iter().find(|m| m.is_over()) else { return Ok(()) };

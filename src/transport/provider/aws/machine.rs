@@ -2,8 +2,9 @@
 
 use super::Aws;
 use super::client::{Answer, Client};
+use super::settings::HostKeys;
 use super::tags::{self, Tags};
-use crate::base::endpoint::Endpoint;
+use crate::base::endpoint::{Endpoint, FirstContact};
 use crate::base::error::{Error, Kind, Result};
 use crate::base::event::Cx;
 use crate::transport::provider::{NodeFound, NodeSpec, NodeStatus, Site};
@@ -133,6 +134,11 @@ impl Machine {
             status: if self.is_down() { NodeStatus::Off } else { NodeStatus::Running },
             endpoint,
             host_keys: Vec::new(),
+            first_contact: match (self.tags.get(tags::FIRST_KEY), settings.host_keys) {
+                (Some(key), HostKeys::Bootstrap | HostKeys::Console) => Some(FirstContact::Given(key.clone())),
+                (None, HostKeys::Console) => Some(FirstContact::Console),
+                (_, HostKeys::Bootstrap | HostKeys::Shown) => None,
+            },
         }
     }
 }

@@ -5,9 +5,12 @@
 //! what may exist. Nothing is made twice: launches carry a token (`launch`); what AWS knows no token for is looked for by its tags
 //! until it must have come to light (`Client::once`).
 
+mod bodies;
 mod client;
+mod console;
 mod fault;
 mod firewall;
+pub mod images;
 mod launch;
 mod machine;
 mod network;
@@ -17,9 +20,11 @@ pub mod settings;
 mod survey;
 mod tags;
 mod update;
+pub mod user_data;
 
 use super::calls::Calls;
-use super::{Difference, NodeFound, NodeSpec, Provider, Site, Survey};
+use super::host_key::HostKey;
+use super::{Difference, NodeFound, NodeSpec, Provider, Resolved, Site, Survey};
 use crate::base::error::{Error, Kind, Result};
 use crate::base::event::Cx;
 use async_trait::async_trait;
@@ -27,11 +32,12 @@ use client::Client;
 use launch::Order;
 use machine::Machine;
 use network::Network;
-use settings::Settings;
-use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use settings::{HostKeys, Settings};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, PoisonError};
 use tags::Tags;
 use tokio::sync::{Mutex, OnceCell};
+use user_data::{Body, Part};
 use uuid::Uuid;
 
 /// Whom to log in as where the config does not say: the user of Amazon's own images.
@@ -43,6 +49,8 @@ pub struct Aws {
     calls: Arc<dyn Calls>,
     client: OnceCell<Client>,
     images: Mutex<HashMap<String, Image>>,
+    /// IDs of images by what the config says instead of them.
+    chosen: std::sync::Mutex<BTreeMap<String, String>>,
     /// Zones by instance type.
     offers: Mutex<HashMap<String, Vec<String>>>,
     allow_from: OnceCell<Vec<String>>,
@@ -56,12 +64,14 @@ pub struct Image {
 }
 
 impl Aws {
-    pub fn new(settings: Settings, calls: Arc<dyn Calls>) -> Self {
+    /// `pinned`: what the config's words for images meant before.
+    pub fn new(settings: Settings, calls: Arc<dyn Calls>, pinned: BTreeMap<String, String>) -> Self {
         Self {
             settings,
             calls,
             client: OnceCell::new(),
             images: Mutex::default(),
+            chosen: std::sync::Mutex::new(pinned),
             offers: Mutex::default(),
             allow_from: OnceCell::new(),
         }
@@ -78,7 +88,7 @@ impl Aws {
         tags.insert("Group".to_owned(), group.to_owned());
         tags.insert(tags::USER.to_owned(), settings.user.unwrap_or_else(|| USER.to_owned()));
         if let Some(data) = &settings.user_data {
-            tags.insert(tags::USER_DATA.to_owned(), launch::digest(data));
+            tags.insert(tags::USER_DATA.to_owned(), data.digest());
         }
         if let Some(profile) = &settings.instance_profile {
             tags.insert(tags::PROFILE.to_owned(), profile.clone());
@@ -88,6 +98,37 @@ impl Aws {
             tags.insert(tags::VOLUMES.to_owned(), volumes);
         }
         tags
+    }
+
+    /// The ID of the image that the group's machines are to have; empty while nobody has found out.
+    fn ami(&self, group: &str) -> String {
+        let choice = self.settings.group(group).ami;
+        let chosen = self.chosen.lock().unwrap_or_else(PoisonError::into_inner);
+        choice.id().map(str::to_owned).or_else(|| chosen.get(&choice.to_string()).cloned()).unwrap_or_default()
+    }
+
+    /// What new machines are given to begin with: the user's own, and what opsrun needs there.
+    fn body(&self, group: &str, first: Option<&HostKey>) -> Result<Body> {
+        let own = self.settings.group(group).user_data.unwrap_or_default();
+        let mut parts = Vec::new();
+        if let Some(key) = first {
+            if own.sets("ssh_keys") {
+                return Err(Error::config(format!(
+                    "the user data of group {group} gives its machines host keys itself (ssh_keys)"
+                ))
+                .hint(
+                    "Say how they are to be known then: `known_hosts: FILE` with those keys, or `host_keys: console` or `pin`.",
+                ));
+            }
+            parts.push(first_key_part(key));
+        }
+        own.with(&parts, group)
+    }
+
+    /// A host key for the first contact with the machines of one launch, where that is how they are met.
+    fn first_key(&self, site: &Site) -> Result<Option<HostKey>> {
+        let wanted = self.settings.host_keys == HostKeys::Bootstrap;
+        wanted.then(|| HostKey::make(&format!("opsrun-{}", site.deployment))).transpose()
     }
 
     /// What only one node carries.
@@ -185,10 +226,38 @@ impl Aws {
     }
 }
 
+/// Tells cloud-init to give the machine this host key, in place of making its own.
+fn first_key_part(key: &HostKey) -> Part {
+    let private: String = key.private.lines().map(|l| format!("    {l}\n")).collect();
+    let text = format!(
+        "#cloud-config\nssh_deletekeys: true\nssh_keys:\n  ed25519_private: |\n{private}  ed25519_public: {}\n",
+        key.public
+    );
+    Part { name: "opsrun-first-host-key", kind: "text/cloud-config", text }
+}
+
 #[async_trait]
 impl Provider for Aws {
     fn name(&self) -> &'static str {
         "aws"
+    }
+
+    fn check(&self, specs: &[NodeSpec]) -> Result<()> {
+        let groups: BTreeSet<&str> = specs.iter().map(|s| s.group.as_str()).collect();
+        // As large as the one that will be made.
+        let key = (self.settings.host_keys == HostKeys::Bootstrap).then(|| HostKey::make("opsrun")).transpose()?;
+        groups.into_iter().try_for_each(|group| self.body(group, key.as_ref()).map(drop))
+    }
+
+    async fn resolve(&self, pinned: &BTreeMap<String, String>, refresh: bool, cx: &Cx) -> Result<Resolved> {
+        if self.settings.groups.values().all(|g| g.ami.id().is_some()) {
+            return Ok(Resolved::default());
+        }
+        let client = self.client().await?;
+        client.account(cx).await?;
+        let resolved = images::resolve(self, client, pinned, refresh, cx).await?;
+        self.chosen.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&resolved.pins);
+        Ok(resolved)
     }
 
     async fn survey(&self, site: &Site, specs: &[NodeSpec], cx: &Cx) -> Result<Survey> {
@@ -196,7 +265,7 @@ impl Provider for Aws {
     }
 
     fn difference(&self, found: &NodeFound, wanted: &NodeSpec) -> Option<Difference> {
-        update::difference(&self.settings, found, wanted)
+        update::difference(&self.settings, &self.ami(&wanted.group), found, wanted)
     }
 
     async fn list(&self, site: &Site, cx: &Cx) -> Result<Vec<NodeFound>> {
@@ -222,8 +291,11 @@ impl Provider for Aws {
         let generation = Uuid::new_v4();
         let launches = missing.into_iter().map(|(group, mut indexes)| {
             indexes.sort_unstable();
-            let order = Order { aws: self, client, site, network: &network, group, indexes, generation };
-            async move { order.launch(cx).await }
+            let network = &network;
+            async move {
+                let first_key = self.first_key(site)?;
+                Order { aws: self, client, site, network, group, indexes, generation, first_key }.launch(cx).await
+            }
         });
         // Each group goes to its end, whatever becomes of the others: a launch that is cut off would have to be cleaned up.
         let mut failed: Vec<Error> = futures::future::join_all(launches).await.into_iter().filter_map(Result::err).collect();
@@ -241,6 +313,12 @@ impl Provider for Aws {
         let node = |spec: &NodeSpec| machines.iter().find(|m| m.name() == spec.name).map(|m: &Machine| m.found(self, site));
         let gone = |spec: &NodeSpec| Error::new(Kind::Provider, "it was made, and AWS no longer knows it").on_node(&spec.name);
         specs.iter().map(|spec| node(spec).ok_or_else(|| gone(spec))).collect()
+    }
+
+    async fn console_keys(&self, site: &Site, names: &[String], cx: &Cx) -> Result<Vec<(String, Vec<String>)>> {
+        let client = self.client().await?;
+        client.account(cx).await?;
+        console::keys(self, client, site, names, cx).await
     }
 
     async fn stop(&self, site: &Site, names: &[String], at_once: bool, cx: &Cx) -> Result<()> {

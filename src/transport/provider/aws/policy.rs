@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 /// Actions that only look. IAM has no conditions for them.
-const READS: [&str; 12] = [
+const READS: [&str; 13] = [
     "DescribeAvailabilityZones",
     "DescribeImages",
     "DescribeInstanceTypeOfferings",
@@ -16,6 +16,7 @@ const READS: [&str; 12] = [
     "DescribeSubnets",
     "DescribeVolumes",
     "DescribeVpcs",
+    "GetConsoleOutput",
 ];
 const MAKES: [&str; 7] =
     ["CreateInternetGateway", "CreateSecurityGroup", "CreateSubnet", "CreateTags", "CreateVpc", "ImportKeyPair", "RunInstances"];
@@ -46,6 +47,7 @@ pub fn document() -> Value {
         "Statement": [
             { "Sid": "Look", "Effect": "Allow", "Action": actions(&READS), "Resource": "*" },
             { "Sid": "WhoAmI", "Effect": "Allow", "Action": "sts:GetCallerIdentity", "Resource": "*" },
+            { "Sid": "NamesOfImages", "Effect": "Allow", "Action": "ssm:GetParameter", "Resource": "*" },
             { "Sid": "Make", "Effect": "Allow", "Action": actions(&MAKES), "Resource": "*" },
             {
                 "Sid": "ChangeWhatIsOurs",

@@ -1,12 +1,25 @@
 //! What the provider is told by the config.
 
 use super::super::NodeSpec;
+use super::images::Choice;
+use super::user_data::UserData;
 use crate::base::endpoint::Endpoint;
 use crate::base::secret::Secret;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::time::Duration;
+
+/// How the host keys of new machines become known.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum HostKeys {
+    /// They are given one by cloud-init, over which their own are asked for at first contact.
+    Bootstrap,
+    /// Read off their consoles.
+    Console,
+    /// Taken at first sight, or known from a file of the user's.
+    Shown,
+}
 
 /// The deployment's side of it.
 #[derive(Clone, Debug)]
@@ -31,24 +44,26 @@ pub struct Settings {
     /// How long the cloud may take until what was made is seen by every reader.
     pub settle: Duration,
     pub launch_timeout: Duration,
+    /// How long new machines may take until they can be logged in to.
+    pub contact_timeout: Duration,
+    pub host_keys: HostKeys,
     pub spot_timeout: Duration,
     pub user_data_replaces: bool,
     pub groups: BTreeMap<String, GroupSettings>,
 }
 
 /// What all nodes of a group share.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-#[serde(default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct GroupSettings {
     /// The first is wanted, the others are fallen back on.
     pub types: Vec<String>,
-    pub ami: String,
+    pub ami: Choice,
     pub user: Option<String>,
     pub spot: bool,
     pub volume_type: Option<String>,
     pub volume_size: Option<i32>,
     pub volumes: Vec<Volume>,
-    pub user_data: Option<String>,
+    pub user_data: Option<UserData>,
     pub instance_profile: Option<String>,
     pub stateful: bool,
     pub stopped: bool,

@@ -151,13 +151,13 @@ async fn check(aws: &Aws, client: &Client, missing: &BTreeMap<&str, usize>, foun
     };
     for group in missing.keys() {
         let settings = aws.settings.group(group);
-        let image = aws.image(client, &settings.ami, cx).await.context(|| format!("looking up the image of group {group}"))?;
+        let ami = aws.ami(group);
+        let image = aws.image(client, &ami, cx).await.context(|| format!("looking up the image of group {group}"))?;
         for kind in &settings.types {
             let architectures = architectures(client, kind, cx).await?;
             if !image.architecture.is_empty() && !architectures.is_empty() && !architectures.contains(&image.architecture) {
                 let message = format!(
-                    "group {group}: image {} is for {}, but {kind} runs {}",
-                    settings.ami,
+                    "group {group}: image {ami} is for {}, but {kind} runs {}",
                     image.architecture,
                     architectures.join(", ")
                 );

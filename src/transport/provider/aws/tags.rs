@@ -16,6 +16,8 @@ pub const USER_DATA: &str = "opsrun:user-data";
 /// What disks it was started with.
 pub const VOLUMES: &str = "opsrun:volumes";
 pub const PROFILE: &str = "opsrun:profile";
+/// The public host key that it was given for the first contact.
+pub const FIRST_KEY: &str = "opsrun:first-host-key";
 /// The name of the login user, for who finds the deployment by its tags alone.
 pub const USER: &str = "opsrun:user";
 

@@ -1,12 +1,13 @@
 //! Changes in place: starting and stopping, another instance type, tags, and what an interrupted command left half done.
 
 use super::client::Client;
-use super::launch::{self, terminate};
+use super::launch::terminate;
 use super::machine::Machine;
 use super::network::{self, Found, forgive};
 use super::remove::delete;
 use super::settings::{GroupSettings, Settings};
 use super::tags::{self, Tags};
+use super::user_data::UserData;
 use super::{Aws, firewall};
 use crate::base::error::{Error, Kind, Result};
 use crate::base::event::Cx;
@@ -16,7 +17,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
 /// In what a machine differs from what is wanted of it.
-pub fn difference(settings: &Settings, found: &NodeFound, wanted: &NodeSpec) -> Option<Difference> {
+pub fn difference(settings: &Settings, ami: &str, found: &NodeFound, wanted: &NodeSpec) -> Option<Difference> {
     let group = settings.group(&wanted.group);
     let is = |key: &str| found.spec.options.get(key).and_then(Value::as_str).unwrap_or_default();
     let spot = found.spec.options.get("spot") == Some(&Value::Bool(true));
@@ -27,11 +28,11 @@ pub fn difference(settings: &Settings, found: &NodeFound, wanted: &NodeSpec) -> 
             replace.push(format!("{what}: {} -> {}", word(old), word(new)));
         }
     };
-    differs("ami", is("ami"), &group.ami);
+    differs("ami", is("ami"), ami);
     differs("spot", if spot { "true" } else { "false" }, if group.spot { "true" } else { "false" });
     differs("volumes", is("volumes"), &volumes(&group));
     differs("instance_profile", is("instance_profile"), group.instance_profile.as_deref().unwrap_or_default());
-    let data = group.user_data.as_deref().map(launch::digest).unwrap_or_default();
+    let data = group.user_data.as_ref().map(UserData::digest).unwrap_or_default();
     if settings.user_data_replaces {
         differs("user data", is("user_data"), &data);
     }
@@ -207,7 +208,7 @@ fn new_type(aws: &Aws, machine: &Machine) -> Option<String> {
 
 fn new_data(aws: &Aws, machine: &Machine) -> bool {
     let has = machine.tags.get(tags::USER_DATA).cloned().unwrap_or_default();
-    has != aws.settings.group(&machine.group).user_data.as_deref().map(launch::digest).unwrap_or_default()
+    has != aws.settings.group(&machine.group).user_data.as_ref().map(UserData::digest).unwrap_or_default()
 }
 
 /// Gives a stopped machine another type, other user data, or both.
@@ -220,12 +221,14 @@ async fn modify(aws: &Aws, client: &Client, machine: &Machine, cx: &Cx) -> Resul
     }
     if new_data(aws, machine) {
         let data = aws.settings.group(&machine.group).user_data.unwrap_or_default();
-        let blob = || aws_sdk_ec2::primitives::Blob::new(data.as_bytes());
+        // It has met us: what is for the first contact is no part of it.
+        let body = aws.body(&machine.group, None)?;
+        let blob = || aws_sdk_ec2::primitives::Blob::new(body.0.as_slice());
         let value = || BlobAttributeValue::builder().value(blob()).build();
         let send = || client.ec2.modify_instance_attribute().instance_id(&machine.id).user_data(value()).send();
-        let request = json!({ "id": machine.id, "user_data": launch::digest(&data) });
+        let request = json!({ "id": machine.id, "user_data": data.digest() });
         client.change("ModifyInstanceAttribute", request, cx, |_| Vec::new(), send).await?;
-        if data.is_empty() {
+        if data.bytes().is_empty() {
             // What is empty now must not look like the old.
             let none = Tags::from([(tags::USER_DATA.to_owned(), String::new())]);
             network::tag(client, std::slice::from_ref(&machine.id), &none, cx).await?;

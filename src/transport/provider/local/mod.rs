@@ -59,7 +59,7 @@ fn found(site: &Site, user: &str, record: NodeRecord, running: bool) -> NodeFoun
     endpoint.keys = vec![site.private_key.clone()];
     endpoint.known_hosts = vec![site.dir.join("known_hosts")];
     let status = if running { NodeStatus::Running } else { NodeStatus::Stopped };
-    NodeFound { spec: record.spec, status, endpoint, host_keys: vec![record.host_key] }
+    NodeFound { spec: record.spec, status, endpoint, host_keys: vec![record.host_key], first_contact: None }
 }
 
 /// Who runs opsrun, and therefore the nodes' commands. Not every user ID has a name (in containers, say).

@@ -4,8 +4,7 @@ use super::layout::{Home, MachineRecord, digest};
 use super::network::Network;
 use crate::base::checksum::hex;
 use crate::base::error::{Error, IoResultExt, Kind, Result};
-use russh::keys::ssh_key::LineEnding;
-use russh::keys::{Algorithm, PrivateKey};
+use crate::transport::provider::host_key::HostKey;
 use std::fmt::Write as _;
 use std::fs::Permissions;
 use std::io::ErrorKind;
@@ -27,21 +26,16 @@ pub fn give(home: &Home, layers: &[PathBuf], authorized_key: &str) -> Result<Str
     let layer = Layer { upper: &home.upper(), layers };
     layer.write("etc/hostname", format!("{name}\n").as_bytes(), 0o644)?;
     layer.write("etc/machine-id", format!("{id}\n").as_bytes(), 0o444)?;
-    let unusable = |e: &dyn std::fmt::Display| Error::new(Kind::Provider, format!("cannot make a host key: {e}"));
-    let mut key = PrivateKey::random(&mut russh::keys::key::safe_rng(), Algorithm::Ed25519).map_err(|e| unusable(&e))?;
-    key.set_comment(format!("root@{name}"));
-    let private = key.to_openssh(LineEnding::LF).map_err(|e| unusable(&e))?;
-    let public = key.public_key().to_openssh().map_err(|e| unusable(&e))?;
-    layer.write(HOST_KEY, private.as_bytes(), 0o600)?;
-    layer.write(&format!("{HOST_KEY}.pub"), format!("{public}\n").as_bytes(), 0o644)?;
+    let key = HostKey::make(&format!("root@{name}"))?;
+    layer.write(HOST_KEY, key.private.as_bytes(), 0o600)?;
+    layer.write(&format!("{HOST_KEY}.pub"), format!("{}\n", key.public).as_bytes(), 0o644)?;
     // An image may have keys of its own.
     let mut keys = layer.read(AUTHORIZED).unwrap_or_default();
     if !keys.lines().any(|line| line.trim() == authorized_key) {
         let _ = writeln!(keys, "{authorized_key}");
     }
     layer.write(AUTHORIZED, keys.as_bytes(), 0o600)?;
-    // Without the comment: known_hosts lines have none.
-    Ok(public.split(' ').take(2).collect::<Vec<_>>().join(" "))
+    Ok(key.public)
 }
 
 /// Writes what may differ from boot to boot: the address, name servers, the names of its neighbours.

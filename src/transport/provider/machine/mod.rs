@@ -143,7 +143,7 @@ fn found(site: &Site, record: MachineRecord, running: bool) -> NodeFound {
         (false, true) => NodeStatus::Off,
         (false, false) => NodeStatus::Stopped,
     };
-    NodeFound { spec: record.spec, status, endpoint, host_keys: vec![record.host_key] }
+    NodeFound { spec: record.spec, status, endpoint, host_keys: vec![record.host_key], first_contact: None }
 }
 
 #[async_trait]

@@ -54,7 +54,13 @@ impl Provider for StaticHosts {
         let mut made = Vec::new();
         for spec in specs {
             let endpoint = book.endpoint(site, spec).map_err(|e| e.on_node(&spec.name))?;
-            made.push(NodeFound { spec: spec.clone(), status: NodeStatus::Running, endpoint, host_keys: Vec::new() });
+            made.push(NodeFound {
+                spec: spec.clone(),
+                status: NodeStatus::Running,
+                endpoint,
+                host_keys: Vec::new(),
+                first_contact: None,
+            });
         }
         known.retain(|old| made.iter().all(|new| new.spec.name != old.spec.name));
         known.extend(made.iter().cloned());
