@@ -275,6 +275,39 @@ lab: 2 of 2 nodes would change; nothing was changed (TIME)
 }
 
 #[test]
+fn a_check_changes_nothing_here_either() {
+    let lab = lab(r#"
+fn apply(nodes, vars) {
+    let version = sh("echo 12", #{ reads: true, quiet: true }).stdout.trim();
+    sh("touch was-run");
+    file::write("written", "x");
+    file::append("made/written", "x");
+    nodes.file("version", #{ content: `${version} ${file::exists("written")}` });
+    provision("other", "configs/local.yml");
+}
+"#);
+    let (code, out) = deploy(&lab, &["--roles", "web", "--check", "--limit", "server-0"]);
+    assert_eq!(
+        (code, out.as_str()),
+        (
+            0,
+            "\
+server-0  sh touch was-run  unknown: a check does not run it
+server-0  file::write written  unknown: a check does not run it
+server-0  file::append made/written  unknown: a check does not run it
+server-0  provision other  unknown: a check does not run it
+server-0  file version  would change: created
+server-0  role web  unknown: the script went no further, which may come of what was not run: a check does not run provision other
+NODE      RIGHT  WOULD CHANGE  FAILED  SKIPPED  UNKNOWN  TIME
+server-0  0      1             0       0        5        TIME
+lab: 1 of 1 node would change; nothing was changed (TIME)
+"
+        )
+    );
+    assert!(["was-run", "written", "made", "deployments/other"].iter().all(|path| !lab.path(path).exists()));
+}
+
+#[test]
 fn json_is_one_document() {
     let lab = site();
     let out = lab.run(&["deploy", "lab", "--roles", "web", "--limit", "server-0", "--json"]);

@@ -5,6 +5,7 @@ use crate::base::suggest::did_you_mean;
 use crate::domain::deployment::{self, Deployment, Request, Wait};
 use crate::domain::node::NodeSet;
 use crate::script::convert::{from_json, to_json};
+use crate::script::roles::Call;
 use crate::script::{Host, Options, ScriptResult};
 use rhai::plugin::{Dynamic, NativeCallContext, export_module};
 use rhai::{Array, Map};
@@ -36,6 +37,7 @@ fn make(context: &NativeCallContext, name: &str, files: &Dynamic, options: Map) 
     let destroy = options.bool("destroy")?.unwrap_or(false);
     options.finish()?;
     let request = Request::new(host.project(), name, &files_of(&host, files)?)?;
+    host.must_act(context, &Call::changes("provision", name))?;
     let made = host.block_on_to_the_end(async {
         let plan = deployment::plan(&request, &host.cx).await?;
         if plan.destroys() && !destroy {
@@ -138,6 +140,7 @@ pub mod module {
     #[rhai_fn(return_raw)]
     pub fn deprovision(context: NativeCallContext, name: &str) -> ScriptResult<()> {
         let host = Host::of(&context);
+        host.must_act(&context, &Call::changes("deprovision", name))?;
         host.block_on_to_the_end(deployment::destroy(host.project(), name, &host.cx))?;
         Ok(())
     }

@@ -4,6 +4,7 @@ use crate::base::checksum::sha256_of_file;
 use crate::base::error::Error;
 use crate::domain::files;
 use crate::script::options::{shown, text};
+use crate::script::roles::Call;
 use crate::script::{Host, Options, Placed, ScriptResult};
 use rhai::plugin::{Dynamic, NativeCallContext, export_module};
 use rhai::{Array, Map};
@@ -23,11 +24,19 @@ fn content(function: &str, value: &Dynamic) -> ScriptResult<(Vec<u8>, bool)> {
     }
 }
 
+/// Whether to change a file of this machine.
+fn acts(context: &NativeCallContext, function: &'static str, path: &str) -> bool {
+    Host::of(context).acts(context, &Call::changes(function, path))
+}
+
 fn write_file(context: &NativeCallContext, path: &str, value: &Dynamic, options: Map) -> ScriptResult<()> {
     let (bytes, secret) = content("file::write", value)?;
     let mut options = Options::new("file::write", options);
     let mode = options.string("mode")?.map(|m| super::transfer::mode_bits(&m)).transpose()?;
     options.finish()?;
+    if !acts(context, "file::write", path) {
+        return Ok(());
+    }
     Ok(files::write(&Host::of(context).path(path), &bytes, mode.or(secret.then_some(0o600)))?)
 }
 
@@ -84,6 +93,9 @@ pub mod module {
     #[rhai_fn(return_raw)]
     pub fn append(context: NativeCallContext, path: &str, content: Dynamic) -> ScriptResult<()> {
         let (bytes, _) = super::content("file::append", &content).here(&context)?;
+        if !acts(&context, "file::append", path) {
+            return Ok(());
+        }
         files::append(&Host::of(&context).path(path), &bytes).here(&context)
     }
 
@@ -133,6 +145,9 @@ pub mod module {
     /// ```
     #[rhai_fn(return_raw)]
     pub fn mkdir(context: NativeCallContext, path: &str) -> ScriptResult<()> {
+        if !acts(&context, "file::mkdir", path) {
+            return Ok(());
+        }
         let path = Host::of(&context).path(path);
         std::fs::create_dir_all(&path).map_err(|e| Error::io("create", &path, &e)).here(&context)
     }
@@ -150,6 +165,9 @@ pub mod module {
     #[rhai_fn(return_raw)]
     pub fn remove(context: NativeCallContext, path: &str) -> ScriptResult<bool> {
         let host = Host::of(&context);
+        if !acts(&context, "file::remove", path) {
+            return Ok(host.path(path).exists());
+        }
         files::remove(&host.path(path), host.project()).here(&context)
     }
 
@@ -164,6 +182,9 @@ pub mod module {
     #[rhai_fn(return_raw)]
     pub fn copy(context: NativeCallContext, from: &str, to: &str) -> ScriptResult<()> {
         let host = Host::of(&context);
+        if !acts(&context, "file::copy", to) {
+            return Ok(());
+        }
         files::copy(&host.path(from), &host.path(to)).here(&context)
     }
 

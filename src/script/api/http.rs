@@ -5,6 +5,7 @@ use crate::domain::download::{self as fetching, Expected};
 use crate::domain::http::{self as web, Body, Login, Request, Response};
 use crate::script::convert::{from_json, to_json};
 use crate::script::options::{shown, text};
+use crate::script::roles::Call;
 use crate::script::{Host, Options, Placed, ScriptResult};
 use reqwest::Method;
 use rhai::Map;
@@ -54,6 +55,9 @@ fn send(context: &NativeCallContext, method: &Method, url: &str, options: Map) -
     request.check = options.bool("check")?.unwrap_or(true);
     options.finish()?;
     let host = Host::of(context);
+    if method != Method::GET {
+        host.must_act(context, &Call::changes("http", format!("{method} {url}")))?;
+    }
     Ok(response_map(host.block_on(web::send(&request, &host.cx))?))
 }
 

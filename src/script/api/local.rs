@@ -1,6 +1,6 @@
 //! Commands on this machine.
 
-use crate::script::api::remote::{read_call, result_map};
+use crate::script::api::remote::{not_run, read_call, result_map};
 use crate::script::{Host, ScriptResult};
 use crate::transport::process;
 use rhai::Map;
@@ -8,7 +8,11 @@ use rhai::plugin::{Dynamic, NativeCallContext, export_module};
 
 fn run_here(context: &NativeCallContext, line: &Dynamic, options: Map, check: bool) -> ScriptResult<Map> {
     let host = Host::of(context);
-    let mut call = read_call(if check { "sh" } else { "try_sh" }, line, options, true)?;
+    let function = if check { "sh" } else { "try_sh" };
+    let mut call = read_call(function, line, options, true)?;
+    if !host.acts(context, &call.kind(function)) {
+        return Ok(result_map("", Ok(not_run())));
+    }
     // Relative to the project, as all paths of scripts are, and not to wherever opsrun was started.
     let cwd = call.command.cwd.take().unwrap_or_default();
     let cwd = if cwd.starts_with('~') { cwd } else { host.path(&cwd).to_string_lossy().into_owned() };
@@ -33,6 +37,7 @@ pub mod module {
     /// Runs a command on this machine, in the project's folder, and returns its result.
     ///
     /// Command, options and result are as for `sh` on nodes; the result is one map. Throws when the command fails.
+    /// A check of a role does not run it, unless it says `reads: true`.
     ///
     /// # Example
     /// ```rhai

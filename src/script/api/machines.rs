@@ -138,6 +138,7 @@ pub mod module {
     #[rhai_fn(return_raw)]
     pub fn remove_image(context: NativeCallContext, name: &str) -> ScriptResult<()> {
         let host = Host::of(&context);
+        host.must_act(&context, &Call::changes("remove_image", name))?;
         Ok(host.block_on(image::remove_image(host.project(), name, &host.cx))?)
     }
 }

@@ -63,10 +63,14 @@ pub fn read_call(function: &str, line: &Dynamic, options: Map, live: bool) -> Re
 }
 
 impl Call {
+    /// What a check of a role makes of it.
+    pub fn kind(&self, function: &'static str) -> roles::Call {
+        if self.reads { roles::Call::reads(function) } else { roles::Call::changes(function, &*self.command.line) }
+    }
+
     /// The way to the nodes; none when a check of a role must not run it.
     pub fn reach(&self, context: &NativeCallContext, nodes: &NodeSet, function: &'static str) -> Result<Option<Fleet>> {
-        let call = if self.reads { roles::Call::reads(function) } else { roles::Call::changes(function, &*self.command.line) };
-        let fleet = Host::of(context).reach(context, nodes, &call)?;
+        let fleet = Host::of(context).reach(context, nodes, &self.kind(function))?;
         Ok(fleet.map(|fleet| match self.max_parallel {
             Some(n) => fleet.at_most(n),
             None => fleet,
@@ -75,7 +79,7 @@ impl Call {
 }
 
 /// What stands for the output of a command that a check did not run.
-fn not_run() -> Output {
+pub fn not_run() -> Output {
     Output { exit: Exit::Code(0), stdout: Vec::new(), stderr: Vec::new(), dropped: 0, took: Duration::ZERO }
 }
 

@@ -65,10 +65,14 @@ impl Beside {
 
 impl Acting {
     pub(super) fn note_unknown(&self, host: &Host, context: &NativeCallContext, nodes: &NodeSet, call: &Call) {
+        self.note_not_run(host, context, nodes, call);
+        self.foresee_anything(nodes, &format!("{} {}", call.function, shortened(&call.about)));
+    }
+
+    /// Notes a call that does nothing to the nodes themselves.
+    pub(super) fn note_not_run(&self, host: &Host, context: &NativeCallContext, nodes: &NodeSet, call: &Call) {
         let place = host.sources().locate(context.call_source().unwrap_or_default(), context.call_position());
-        let name = shortened(&call.about);
-        self.note(nodes, call.function, &name, call.why, Some(&place));
-        self.foresee_anything(nodes, &format!("{} {name}", call.function));
+        self.note(nodes, call.function, &shortened(&call.about), call.why, Some(&place));
     }
 
     /// Notes something that a check cannot know, on all these nodes, and tells it.

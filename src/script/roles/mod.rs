@@ -56,6 +56,22 @@ impl Host {
         Ok(Some(self.fleet()))
     }
 
+    /// Whether to make a call that may change something beside the nodes: files of this machine, deployments, images. Not in a
+    /// check of a role, where it is noted as unknown.
+    pub fn acts(&self, context: &NativeCallContext, call: &Call) -> bool {
+        let Some(acting) = self.acting().filter(|a| call.may_change && a.ledger.mode().check) else { return true };
+        acting.note_not_run(self, context, &acting.ledger.alive(), call);
+        false
+    }
+
+    /// The same for calls that the script cannot go on without.
+    pub fn must_act(&self, context: &NativeCallContext, call: &Call) -> Result<()> {
+        if self.acts(context, call) {
+            return Ok(());
+        }
+        Err(Error::new(Kind::Usage, format!("a check does not run {} {}", call.function, call.about)))
+    }
+
     /// Who follows what roles do: whoever follows the role that calls, or else the one who listens to this run.
     pub fn watch(&self, check: bool) -> Arc<dyn Watch> {
         match self.acting() {
