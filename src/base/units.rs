@@ -33,6 +33,16 @@ pub fn format_duration(duration: Duration) -> String {
     humantime::format_duration(rounded).to_string()
 }
 
+/// Writes a duration with one unit, for who only wants to know about how long: `90 s`, `5 m`, `3 h`, `2 d`.
+pub fn roughly(duration: Duration) -> String {
+    match duration.as_secs() {
+        seconds @ 0..120 => format!("{seconds} s"),
+        seconds @ 120..7_200 => format!("{} m", seconds / 60),
+        seconds @ 7_200..172_800 => format!("{} h", seconds / 3_600),
+        seconds => format!("{} d", seconds / 86_400),
+    }
+}
+
 const SIZE_UNITS: [(&str, u64); 15] = [
     ("b", 1),
     ("kib", 1 << 10),

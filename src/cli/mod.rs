@@ -1,5 +1,6 @@
 //! The command line: one file per command, each with its arguments and what it does.
 
+pub mod adopt;
 pub mod app;
 pub mod aws;
 pub mod check;
@@ -11,6 +12,8 @@ mod deploying;
 pub mod deprovision;
 pub mod doc;
 pub mod exec;
+pub mod extend;
+pub mod gc;
 pub mod hdr;
 pub mod image;
 pub mod inventory;
@@ -81,7 +84,10 @@ pub enum Command {
     Ls(ls::Args),
     Inventory(inventory::Args),
     Deploy(deploy::Args),
+    Extend(extend::Args),
     Deprovision(deprovision::Args),
+    Gc(gc::Args),
+    Adopt(adopt::Args),
     Node(node::Args),
     Image(image::Args),
     Taint(taint::Args),
@@ -114,6 +120,9 @@ impl Command {
             Self::Ls(args) => ls::run(&args, app),
             Self::Inventory(args) => inventory::run(&args, app),
             Self::Deploy(args) => deploy::run(&args, app),
+            Self::Extend(args) => extend::run(&args, app),
+            Self::Gc(args) => gc::run(&args, app),
+            Self::Adopt(args) => adopt::run(&args, app),
             Self::Deprovision(args) => deprovision::run(&args, app),
             Self::Node(args) => node::run(&args, app),
             Self::Image(args) => image::run(&args, app),

@@ -2,11 +2,13 @@
 
 use super::App;
 use super::complete::deployments;
-use super::table::{columns, nodes};
+use super::table::{columns, long_price, nodes, short_price};
 use crate::base::error::Result;
-use crate::domain::deployment::{self, Action, Fate, Fixture, Plan, Request};
+use crate::base::money::Money;
+use crate::domain::deployment::{self, Action, CostChange, Ending, Fate, Fixture, Plan, Request};
 use crate::ui::style::Style;
 use clap_complete::engine::ArgValueCandidates;
+use jiff::Timestamp;
 use std::path::PathBuf;
 
 /// Show what provision would do, and do nothing
@@ -19,7 +21,10 @@ Examples:
   opsrun plan 4504                        with the files of the last time, edited since
   opsrun plan 4504 --json | jq '.changes[] | select(.action != \"unchanged\")'
 
---json prints one object: name, provider, new, changes (node, group, index, action, reason), settings, notes.
+  opsrun plan 4504 --max-hourly 12.50     exit code 2 when it would cost more, or nobody knows
+
+--json prints one object: name, provider, new, changes (node, group, index, action, reason), expires_at, endings (by group:
+advisory, terminate or keep), cost (before, after, at_most; where the config names prices), settings, notes.
 An action is create, remove, change (removed and made anew), repair (brought back), adjust (changed in place), stop or
 unchanged; loses says what needs --replace. With provider aws, resources holds fate, what and reason of all that is no
 node: the network, the key pair, open ports.")]
@@ -33,6 +38,9 @@ pub struct Args {
     /// As provision would with --refresh-images
     #[arg(long)]
     refresh_images: bool,
+    /// Refuse what would cost more by the hour, or has no price
+    #[arg(long, value_name = "AMOUNT", value_parser = money)]
+    max_hourly: Option<Money>,
     /// Print the plan as JSON
     #[arg(long)]
     json: bool,
@@ -41,12 +49,19 @@ pub struct Args {
 pub fn run(args: &Args, app: &App) -> Result<()> {
     let mut request = Request::new(&app.project, &args.name, &args.files)?;
     request.refresh_images(args.refresh_images);
+    request.limit_cost(args.max_hourly);
     let plan = app.block_on(deployment::plan(&request, &app.cx))?;
     if args.json {
-        return app.ui.json(&plan);
+        app.ui.json(&plan)?;
+    } else {
+        app.ui.data(&render(&plan, app.ui.out_style()));
     }
-    app.ui.data(&render(&plan, app.ui.out_style()));
-    Ok(())
+    request.check_cost(&plan)
+}
+
+/// An amount on the command line.
+pub fn money(text: &str) -> std::result::Result<Money, String> {
+    Money::parse(text).map_err(|e| e.message().to_owned())
 }
 
 /// Returns the plan as lines for people.
@@ -83,6 +98,7 @@ pub fn render(plan: &Plan, style: Style) -> String {
         };
         out.push('\n');
     }
+    out += &times_and_cost(plan);
     if !plan.settings.is_empty() {
         out += &format!("  settings that differ: {}\n", plan.settings.join(", "));
     }
@@ -90,6 +106,30 @@ pub fn render(plan: &Plan, style: Style) -> String {
         out += &format!("  {} {note}\n", style.yellow("note:"));
     }
     out += &format!("{}\n", summary(plan));
+    out
+}
+
+/// `expires in 12 h: client ends itself; server: advice only`
+fn times_and_cost(plan: &Plan) -> String {
+    let mut out = String::new();
+    if let Some(at) = plan.expires_at {
+        let of = |ending: Ending, words: &str| {
+            let groups: Vec<&str> = plan.endings.iter().filter(|(_, e)| **e == ending).map(|(g, _)| g.as_str()).collect();
+            (!groups.is_empty()).then(|| format!("{words}: {}", groups.join(", ")))
+        };
+        let endings =
+            [of(Ending::Terminate, "machines end themselves"), of(Ending::Advisory, "advice only"), of(Ending::Keep, "kept")];
+        let endings: Vec<String> = endings.into_iter().flatten().collect();
+        let endings = if endings.is_empty() { String::new() } else { format!("; {}", endings.join("; ")) };
+        out +=
+            &format!("  {} ({}){endings}\n", deployment::expiry_words(at, Timestamp::now()), at.strftime("%Y-%m-%d %H:%M UTC"));
+    }
+    if let Some(CostChange { before, after, at_most }) = &plan.cost {
+        let was = if plan.new || before == after { String::new() } else { format!("{} -> ", short_price(before)) };
+        let most =
+            if at_most == after { String::new() } else { format!("; on the types it may fall back on: {}", long_price(at_most)) };
+        out += &format!("  cost: {was}{}{most}\n", long_price(after));
+    }
     out
 }
 

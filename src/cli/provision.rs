@@ -2,10 +2,12 @@
 
 use super::App;
 use super::complete::deployments;
-use super::plan::{done, render};
+use super::plan::{done, money, render};
 use super::table::nodes;
 use crate::base::error::{Error, Kind, Result};
-use crate::domain::deployment::{self, Plan, Request, Wait};
+use crate::base::money::Money;
+use crate::domain::deployment::{self, Action, Plan, Request, Wait};
+use crate::domain::fleet::Fleet;
 use clap_complete::engine::ArgValueCandidates;
 use std::path::PathBuf;
 
@@ -21,6 +23,18 @@ Examples:
   opsrun provision 4504 configs/credentials.yml configs/4504.yml --yes
   opsrun provision 4504                   with the files of the last time, edited since
   opsrun provision 4504 --no-wait --yes   return when the machines are asked for, contact none of them
+
+  opsrun provision 4504 --max-hourly 12.50    never for more than this
+
+`prices: prices.yml` in a config names a file of your own figures, which plan, status and ls go by. There are no others:
+    currency: USD
+    region: eu-central-1        optional: refuse to count with them elsewhere
+    instances:                  by the hour
+      c7i.large: 1.00
+      i4i.xlarge: { hourly: 4.00, spot: 2.00 }
+    volumes:                    by the GiB and month of 30 days; left out, volumes are not counted
+      gp3: 1.00
+A root volume is counted where the config says its size.
 
 Without a terminal to ask on, changes need --yes. Nothing to change needs no answer.
 --json prints the deployment as `opsrun status --json` does, when all is done.")]
@@ -50,6 +64,9 @@ pub struct How {
     /// Return when the nodes are asked for, without waiting until they answer
     #[arg(long)]
     no_wait: bool,
+    /// Refuse what would cost more by the hour, or has no price
+    #[arg(long, value_name = "AMOUNT", value_parser = money)]
+    max_hourly: Option<Money>,
     /// Print the deployment as JSON when done
     #[arg(long)]
     json: bool,
@@ -64,12 +81,19 @@ pub fn apply(name: &str, files: &[PathBuf], args: &How, app: &App) -> Result<()>
     let mut request = Request::new(&app.project, name, files)?;
     request.allow_replace(args.replace);
     request.refresh_images(args.refresh_images);
+    request.limit_cost(args.max_hourly);
     let plan = app.block_on(deployment::plan(&request, &app.cx))?;
     app.ui.note(render(&plan, app.ui.err_style()).trim_end());
+    request.check_cost(&plan)?;
     ask(args, &plan, app)?;
     let client = app.client();
     let wait = if args.no_wait { Wait::No } else { Wait::UntilAllAnswer(&client) };
     let made = app.block_on(deployment::apply(&request, &plan, wait, &app.cx))?;
+    if !args.no_wait {
+        let woken: Vec<String> = plan.changes.iter().filter(|c| c.action == Action::Repair).map(|c| c.node.clone()).collect();
+        let fleet = Fleet::new(app.client(), app.cx.clone());
+        app.block_on(deployment::renew_timers(&made, &woken, &fleet, &app.cx)).map_err(Error::begun)?;
+    }
     if args.json {
         let status = app.block_on(deployment::status(&app.project, name, &app.cx)).map_err(Error::begun)?;
         return app.ui.json(&status);

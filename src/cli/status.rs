@@ -2,11 +2,12 @@
 
 use super::App;
 use super::complete::deployments;
-use super::table::{age, columns, nodes, row};
+use super::table::{age, columns, long_price, nodes, row};
 use crate::base::error::Result;
 use crate::domain::deployment::{self, NodeState, Status};
 use crate::ui::style::Style;
 use clap_complete::engine::ArgValueCandidates;
+use jiff::Timestamp;
 
 /// Show how each node of a deployment is
 #[derive(clap::Args, Debug)]
@@ -15,8 +16,9 @@ Examples:
   opsrun status 4504
   opsrun status 4504 --json | jq -r '.nodes[] | select(.status != \"running\").name'
 
---json prints one object: name, uuid, provider, created, dir, inputs, nodes (name, group, index, address, port, user,
-status: running, stopped or missing, id where its provider has one), runs, interrupted (the change that was cut off, or null), holder (who is changing
+--json prints one object: name, uuid, provider, created, expires_at, keep, region, cost (currency, hourly, at_least,
+unknown), dir, inputs, nodes (name, group, index, address, port, user, status: running, stopped or missing, instance_type
+and id where its provider has them), runs, interrupted (the change that was cut off, or null), holder (who is changing
 it now, or null). Fields may be added; none will change.")]
 pub struct Args {
     /// The deployment
@@ -38,6 +40,7 @@ pub fn run(args: &Args, app: &App) -> Result<()> {
 
 fn render(status: &Status, style: Style) -> String {
     let running = status.nodes.iter().filter(|n| n.status == NodeState::Running).count();
+    let typed = status.nodes.iter().any(|n| n.instance_type.is_some());
     let mut out = format!(
         "{}: provider {}, {running} of {} running, made {} ago\n",
         style.bold(&status.name),
@@ -45,10 +48,18 @@ fn render(status: &Status, style: Style) -> String {
         nodes(status.nodes.len()),
         age(status.created)
     );
-    let mut rows = vec![row(["  NODE", "STATUS", "ADDRESS"])];
+    let (now, region) = (Timestamp::now(), status.region.iter().map(|r| format!("region {r}")));
+    let kept = status.keep.iter().map(|why| if why == "true" { "kept".to_owned() } else { format!("kept: {why}") });
+    let expires = status.expires_at.iter().map(|at| deployment::expiry_words(*at, now));
+    let cost = status.cost.iter().map(|cost| format!("cost: {}", long_price(cost)));
+    let said: Vec<String> = region.chain(expires).chain(kept).chain(cost).collect();
+    if !said.is_empty() {
+        out += &format!("  {}\n", said.join(", "));
+    }
+    let mut rows = vec![row(["  NODE", "STATUS", "ADDRESS", if typed { "TYPE" } else { "" }])];
     rows.extend(status.nodes.iter().map(|n| {
         let address = format!("{}@{}:{}", n.user, n.address, n.port);
-        row([&format!("  {}", n.name), word(n.status), &address])
+        row([&format!("  {}", n.name), word(n.status), &address, n.instance_type.as_deref().unwrap_or_default()])
     }));
     for (line, node) in columns(&rows).lines().zip(std::iter::once(None).chain(status.nodes.iter().map(Some))) {
         out += &match node.map(|n| n.status) {

@@ -1,4 +1,6 @@
-//! Columns of text, as wide as they need to be.
+//! Columns of text, as wide as they need to be, and how prices and times look in them.
+
+use crate::domain::deployment::Cost;
 
 /// Returns lines with the cells of each column aligned. Trailing blanks are left out.
 pub fn columns(rows: &[Vec<String>]) -> String {
@@ -24,12 +26,21 @@ pub fn nodes(count: usize) -> String {
 
 /// Returns how long ago something was, roughly: `5 m`, `3 h`, `2 d`.
 pub fn age(since: jiff::Timestamp) -> String {
-    let seconds = jiff::Timestamp::now().duration_since(since).as_secs().max(0);
-    match seconds {
-        0..120 => format!("{seconds} s"),
-        120..7_200 => format!("{} m", seconds / 60),
-        7_200..172_800 => format!("{} h", seconds / 3_600),
-        _ => format!("{} d", seconds / 86_400),
+    let age = jiff::Timestamp::now().duration_since(since);
+    crate::base::units::roughly(age.try_into().unwrap_or_default())
+}
+
+/// `1.20 USD`, `unknown`
+pub fn short_price(cost: &Cost) -> String {
+    cost.hourly.map_or_else(|| "unknown".to_owned(), |price| format!("{price} {}", cost.currency))
+}
+
+/// `1.20 USD an hour`, `unknown (x9.large has no price; the rest is 1.20 USD an hour)`
+pub fn long_price(cost: &Cost) -> String {
+    let hour = |price| format!("{price} {} an hour", cost.currency);
+    match cost.hourly {
+        Some(price) => hour(price),
+        None => format!("unknown ({} has no price; the rest is {})", cost.unknown.join(", "), hour(cost.at_least)),
     }
 }
 

@@ -214,36 +214,6 @@ fn a_borrowed_vpc_stays() {
     project.aws.assert_exactly(REGION, &[("VPC", 1), ("subnet", 1)], "what was borrowed stays");
 }
 
-/// The folder is lost; the tags know it all.
-#[test]
-fn adopted_from_its_tags() {
-    let project = Project::new();
-    project.config(FULL, "");
-    project.provision();
-    let before = project.ids();
-    let key = project.path("keys");
-    std::fs::create_dir_all(&key).unwrap();
-    std::fs::rename(project.path("deployments/lab"), project.path("lost")).unwrap();
-    project.succeeds(&["adopt", "lab", "configs/lab.yml"]);
-    project.provision();
-    assert_eq!(before, project.ids());
-    project.assert_lab(FULL, "adopted");
-    project.deprovision("adopted");
-}
-
-#[test]
-fn gc_lists_and_removes_what_has_expired() {
-    let project = Project::new();
-    project.config(&[("server", 1)], "expires: 1s");
-    project.provision();
-    std::thread::sleep(std::time::Duration::from_millis(1500));
-    let list = said(&project.succeeds(&["gc", "--region", REGION]));
-    assert!(list.contains("lab"), "{list}");
-    assert_eq!(project.node_names(), ["server-0"], "listing removes nothing");
-    project.succeeds(&["gc", "--region", REGION, "--yes"]);
-    project.aws.assert_none(REGION, "expired and collected");
-}
-
 /// Does something behind opsrun's back.
 pub fn in_the_console(project: &Project, script: &str) -> String {
     let mut python = std::process::Command::new(crate::aws::python());

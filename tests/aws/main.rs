@@ -9,4 +9,5 @@ mod images;
 mod input;
 mod kill;
 mod lab;
+mod life;
 mod project;

@@ -8,9 +8,10 @@ use crate::base::error::{Error, Result};
 use crate::base::units;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use std::path::PathBuf;
 
 /// Keys at the top of a config.
-pub const TOP: [&str; 13] = [
+pub const TOP: [&str; 15] = [
     "fallback_zones",
     "endpoint_url",
     "vpc",
@@ -24,6 +25,8 @@ pub const TOP: [&str; 13] = [
     "contact_timeout",
     "spot_timeout",
     "user_data_change",
+    "expires_action",
+    "prices",
 ];
 
 /// Keys of a group.
@@ -56,6 +59,14 @@ pub enum Addresses {
 pub enum UserDataChange {
     Replace,
     Store,
+}
+
+/// What happens by itself when a deployment expires; without it, nothing does.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ExpiresAction {
+    /// The machines end themselves.
+    Terminate,
 }
 
 /// The keys at the top.
@@ -93,6 +104,11 @@ pub struct Cloud {
     pub spot_timeout: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub user_data_change: Option<UserDataChange>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expires_action: Option<ExpiresAction>,
+    /// What machines cost by the hour: the user's own figures.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prices: Option<PathBuf>,
 }
 
 /// Reads the keys at the top.
@@ -123,6 +139,9 @@ pub fn read(reader: &mut Reader, top: &[Entry]) -> Result<Cloud> {
         user_data_change: reader.optional(top, "user_data_change", |_, e, name| {
             choice(e, name, &[("replace", UserDataChange::Replace), ("store", UserDataChange::Store)])
         })?,
+        expires_action: reader
+            .optional(top, "expires_action", |_, e, name| choice(e, name, &[("terminate", ExpiresAction::Terminate)]))?,
+        prices: reader.optional(top, "prices", Reader::path)?,
     })
 }
 
@@ -167,6 +186,10 @@ pub fn check(config: &Config) -> Result<()> {
     if cloud.subnet.is_some() && cloud.vpc.is_none() {
         let error = Error::config("`subnet` is given without `vpc`");
         return Err(at_key(config, error, "subnet").hint("Name the VPC it belongs to as well: `vpc: vpc-…`."));
+    }
+    if cloud.expires_action.is_some() && config.expires.is_none() {
+        let error = Error::config("`expires_action` is given without `expires`");
+        return Err(at_key(config, error, "expires_action").hint("Say when as well: `expires: 12h`."));
     }
     if cloud.bastion.is_some() && cloud.proxy_command.is_some() {
         let error = Error::config("`bastion` and `proxy_command` are both given");

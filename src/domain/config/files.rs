@@ -15,6 +15,7 @@ pub fn check(config: &Config) -> Result<()> {
         ("public_key_path", &config.public_key_path),
         ("known_hosts", &config.known_hosts),
         ("ssh_config", &config.ssh_config),
+        ("prices", &config.cloud.prices),
     ];
     for (key, path) in named {
         let Some(path) = path else { continue };

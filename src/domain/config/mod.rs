@@ -5,6 +5,7 @@
 pub mod cloud;
 pub mod files;
 mod merge;
+pub mod prices;
 pub mod reader;
 mod schema;
 #[cfg(test)]

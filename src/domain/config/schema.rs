@@ -10,7 +10,7 @@ use crate::base::{suggest, units};
 use std::collections::BTreeMap;
 use std::path::Path;
 
-const TOP: [&str; 29] = [
+const TOP: [&str; 31] = [
     "provider",
     "owner",
     "access_key",
@@ -37,6 +37,8 @@ const TOP: [&str; 29] = [
     "host_keys",
     "keep",
     "expires",
+    "expires_action",
+    "prices",
     "groups",
     "vars",
     "secrets",

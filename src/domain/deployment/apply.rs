@@ -51,13 +51,15 @@ async fn begin(request: &Request, shown: &Plan, lock: &Lock, cx: &Cx) -> Result<
     let plan = compare(request, old.as_ref(), &found)?;
     refuse_surprises(shown, &plan)?;
     refuse_losses(request, &plan)?;
+    request.check_cost(&plan)?;
     let mut record = old.unwrap_or_else(|| request.record(Uuid::new_v4()));
     record.inputs.clone_from(&request.inputs);
     record.config = request.config.to_json();
     record.images.clone_from(&shown.images);
+    record.extended = request.extended;
     // Before anything is made: whatever happens from here on, the UUID finds it again.
     store.write(&record, lock)?;
-    store.write_file("deployment.yml", &deployment_yml(request, &record)?, lock)?;
+    store.write_file("deployment.yml", &deployment_yml(&request.config, &record)?, lock)?;
     if request.config.provider != ProviderKind::Static || request.config.private_key_path.is_some() {
         key_files(store, &request.config).make(store.dir(), &format!("opsrun-{}", record.name))?;
     }
@@ -215,11 +217,11 @@ pub fn refuse_losses(request: &Request, plan: &Plan) -> Result<()> {
         .hint("If that is what you want, say so: --replace. Otherwise take the change out of the config."))
 }
 
-fn deployment_yml(request: &Request, record: &Record) -> Result<String> {
+pub(super) fn deployment_yml(config: &Config, record: &Record) -> Result<String> {
     let body = serde_saphyr::to_string(&record.config)
         .map_err(|e| Error::internal(format!("the config cannot be written as YAML: {e}")))?;
     let inputs: String = record.inputs.iter().map(|p| format!("#   {}\n", p.display())).collect();
-    let secrets: Vec<&str> = request.config.secret_names().collect();
+    let secrets: Vec<&str> = config.secret_names().collect();
     let secrets =
         if secrets.is_empty() { String::new() } else { format!("# Secrets stay in those files: {}\n", secrets.join(", ")) };
     Ok(format!(

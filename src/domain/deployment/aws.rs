@@ -1,5 +1,6 @@
 //! What the provider of EC2 machines is told: its part of the config, and a journal for its calls.
 
+use super::expiry::{self, Ending};
 use crate::base::endpoint::Endpoint;
 use crate::base::error::{Error, IoResultExt, Result};
 use crate::base::units;
@@ -55,25 +56,36 @@ impl Calls for Kept {
     }
 }
 
+/// When a deployment was made, and when it expires, as far as that is known and to be written.
+#[derive(Clone, Copy, Debug)]
+pub struct Times {
+    pub created: Option<Timestamp>,
+    pub expires_at: Option<Timestamp>,
+}
+
+impl Times {
+    /// Of no deployment.
+    pub fn none() -> Self {
+        Self { created: None, expires_at: None }
+    }
+}
+
 /// The config's word for the provider. `complete`: also what is only needed to make machines (the text of user data).
-pub fn settings(config: &Config, inputs: &[PathBuf], created: Timestamp, complete: bool) -> Result<Settings> {
+pub fn settings(config: &Config, inputs: &[PathBuf], times: &Times, complete: bool) -> Result<Settings> {
     let cloud = &config.cloud;
     let time = |text: &Option<String>, default: Duration| match text {
         Some(text) => units::parse_duration(text),
         None => Ok(default),
     };
-    let expires_at = config.expires.as_deref().map(units::parse_duration).transpose()?.map(|d| created.saturating_add(d));
-    let groups = config.groups.iter().map(|g| Ok((g.name.clone(), group(g, complete)?)));
+    let groups = config.groups.iter().map(|g| Ok((g.name.clone(), group(config, g, complete)?)));
     Ok(Settings {
         region: config.region.clone(),
         keys: keys(config, inputs)?,
         endpoint_url: cloud.endpoint_url.clone(),
         owner: config.owner.clone(),
-        keep: config.keep.as_ref().map(|keep| match keep {
-            Value::String(text) => text.clone(),
-            other => other.to_string(),
-        }),
-        expires_at: expires_at.transpose().unwrap_or_default(),
+        keep: expiry::kept(config),
+        created: times.created,
+        expires_at: times.expires_at,
         allow_from: cloud.allow_from.clone(),
         vpc: cloud.vpc.clone(),
         subnet: cloud.subnet.clone(),
@@ -110,15 +122,15 @@ fn keys(config: &Config, inputs: &[PathBuf]) -> Result<Option<(crate::base::secr
     match Config::load(inputs) {
         Ok(config) => of(&config),
         // The account is compared with the one the deployment was made in, so other credentials cannot do harm.
+        Err(_) if inputs.is_empty() => Ok(None),
         Err(_) if std::env::var_os("AWS_ACCESS_KEY_ID").is_some() || std::env::var_os("AWS_PROFILE").is_some() => Ok(None),
-        Err(e) if inputs.is_empty() => Err(e),
         Err(e) => Err(e.context("looking for access_key and secret_key in the files the deployment was made from").hint(
             "Without those files, give the credentials by AWS_PROFILE, or by AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.",
         )),
     }
 }
 
-fn group(group: &Group, complete: bool) -> Result<GroupSettings> {
+fn group(config: &Config, group: &Group, complete: bool) -> Result<GroupSettings> {
     let option = |key: &str| group.options.get(key);
     let text = |key: &str| option(key).and_then(Value::as_str).map(str::to_owned);
     let truth = |key: &str| option(key) == Some(&Value::Bool(true));
@@ -154,6 +166,7 @@ fn group(group: &Group, complete: bool) -> Result<GroupSettings> {
         user_data,
         instance_profile: text("instance_profile"),
         stateful: truth("stateful"),
+        ends_itself: expiry::ending(config, &group.name) == Some(Ending::Terminate),
         stopped: text("state").as_deref() == Some("stopped"),
         ports: ports("ports").unwrap_or(lab),
         web_ports: ports("web_ports").unwrap_or(lab_web),

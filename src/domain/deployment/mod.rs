@@ -3,12 +3,17 @@
 //! `Request` is what the user wants, `plan` what that takes, `apply` does it, `destroy` undoes it all.
 //! The provider is asked what exists each time, so each of these can be repeated after a crash and then converges.
 
+mod account;
+mod adopt;
 mod apply;
 mod aws;
 mod contact;
+mod cost;
 mod destroy;
+mod expiry;
 #[cfg(test)]
 mod fake;
+pub mod gc;
 mod plan;
 mod power;
 mod registry;
@@ -23,13 +28,17 @@ mod wake;
 
 pub use crate::transport::provider::aws::policy::document as aws_policy;
 pub use crate::transport::provider::{Fate, Fixture};
+pub use account::locals;
+pub use adopt::{Adopted, Adoption, adopt};
 pub use apply::{Wait, apply};
+pub use cost::{Cost, CostChange};
 pub use destroy::destroy;
+pub use expiry::{Ending, Extended, extend, renew_timers, words as expiry_words};
 pub use plan::{Action, NodeChange, Plan, plan};
 pub use power::{Power, power, save_image};
 pub use registry::{Background, provider_for};
 pub use request::Request;
-pub use status::{GroupCount, NodeState, NodeStatusLine, Status, Summary, list, status};
+pub use status::{GroupCount, NodeState, NodeStatusLine, Status, Summary, list, overview, status};
 pub use taint::taint;
 pub use throw_away::{ThrowAway, sweep};
 pub use wait::Reach;
@@ -78,15 +87,7 @@ impl Deployment {
 
     fn from_record(store: Store, record: Record) -> Result<Self> {
         let config = config_of(&record)?;
-        let nodes = record.nodes.iter().map(|n| Node {
-            deployment: record.name.clone(),
-            name: n.name.clone(),
-            group: n.group.clone(),
-            index: n.index,
-            provider: record.provider.clone(),
-            endpoint: n.endpoint.clone(),
-        });
-        let nodes = NodeSet::new(nodes);
+        let nodes = NodeSet::new(nodes_of(&record));
         Ok(Self { store, record, config, nodes })
     }
 
@@ -182,6 +183,18 @@ impl Deployment {
     }
 }
 
+/// The nodes as they are written down.
+fn nodes_of(record: &Record) -> impl Iterator<Item = Node> {
+    record.nodes.iter().map(|n| Node {
+        deployment: record.name.clone(),
+        name: n.name.clone(),
+        group: n.group.clone(),
+        index: n.index,
+        provider: record.provider.clone(),
+        endpoint: n.endpoint.clone(),
+    })
+}
+
 fn config_of(record: &Record) -> Result<Config> {
     serde_json::from_value(record.config.clone()).map_err(|e| {
         Error::new(Kind::Io, format!("state.json of deployment \"{}\" holds a config we cannot read: {e}", record.name))
@@ -209,6 +222,5 @@ fn key_files(store: &Store, config: &Config) -> KeyFiles {
 
 /// The provider of a recorded deployment.
 fn provider_of(store: &Store, record: &Record) -> Result<Box<dyn Provider>> {
-    let Record { inputs, images, created, .. } = record;
-    provider_for(&config_of(record)?, &Background { store, inputs, images, created: *created, complete: false })
+    provider_for(&config_of(record)?, &Background::of(store, record))
 }

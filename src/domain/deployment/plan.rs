@@ -1,10 +1,16 @@
 //! What it takes to make a deployment what the config says.
 
+use super::cost::{self, CostChange};
+use super::expiry::{self, Ending};
 use super::{Request, site};
 use crate::base::error::Result;
 use crate::base::event::Cx;
+use crate::domain::config::ProviderKind;
+use crate::domain::config::prices::Prices;
+use crate::transport::provider::aws::AT_EXPIRY;
 use crate::transport::provider::{Fixture, NodeFound, NodeSpec, Remedy};
 use crate::transport::state::Record;
+use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -60,6 +66,14 @@ pub struct Plan {
     /// What happens to what is no node: networks, keys, open ports.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub resources: Vec<Fixture>,
+    /// When it expires.
+    pub expires_at: Option<Timestamp>,
+    /// What happens then to the machines of each group.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub endings: BTreeMap<String, Ending>,
+    /// What it costs by the hour, before and after; none where the config names no prices.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cost: Option<CostChange>,
     /// Settings that differ from the last time and touch no node, by their dotted names.
     pub settings: Vec<String>,
     /// What the user should know.
@@ -120,6 +134,7 @@ pub async fn plan(request: &Request, cx: &Cx) -> Result<Plan> {
     plan.notes.extend(resolved.notes);
     plan.notes.extend(survey.notes);
     plan.images = resolved.pins;
+    plan.notes.extend(time_notes(request, &plan, &found));
     Ok(plan)
 }
 
@@ -157,7 +172,14 @@ pub(super) fn compare(request: &Request, record: Option<&Record>, found: &[NodeF
         new: record.is_none(),
         changes,
         resources: Vec::new(),
-        settings: record.map(|r| setting_differences(&r.config, &request.config.to_json())).unwrap_or_default(),
+        expires_at: expiry::expires_at(&request.config, request.created, request.extended),
+        endings: endings(request),
+        cost: cost_of(request, found)?,
+        // Of one that was adopted without its config nobody knows what it said.
+        settings: record
+            .filter(|r| !r.inputs.is_empty())
+            .map(|r| setting_differences(&r.config, &request.config.to_json()))
+            .unwrap_or_default(),
         notes: notes(request)?,
         specs,
         images: BTreeMap::new(),
@@ -234,6 +256,43 @@ fn setting_differences(old: &Value, new: &Value) -> Vec<String> {
     let mut out = Vec::new();
     walk("", old, new, &mut out);
     out
+}
+
+fn endings(request: &Request) -> BTreeMap<String, Ending> {
+    let groups = request.config.groups.iter().filter(|_| request.config.provider == ProviderKind::Aws);
+    groups.filter_map(|g| Some((g.name.clone(), expiry::ending(&request.config, &g.name)?))).collect()
+}
+
+fn cost_of(request: &Request, found: &[NodeFound]) -> Result<Option<CostChange>> {
+    let config = &request.config;
+    let change = |prices: Prices| CostChange {
+        before: cost::of_found(&prices, found.iter()),
+        after: cost::of_config(&prices, config, found),
+        at_most: cost::at_most(&prices, config),
+    };
+    Ok(cost::prices(config)?.map(change))
+}
+
+/// What there is to know about the time it has left.
+fn time_notes(request: &Request, plan: &Plan, found: &[NodeFound]) -> Vec<String> {
+    let (name, now) = (request.name(), Timestamp::now());
+    let mut notes = Vec::new();
+    if let Some(at) = plan.expires_at.filter(|at| *at <= now) {
+        notes.push(format!("it {}: let it live on with opsrun extend {name} 6h", expiry::words(at, now)));
+    }
+    let untimed = |f: &&NodeFound| {
+        let word = f.spec.options.get("tags").and_then(|t| t.get(AT_EXPIRY)).and_then(Value::as_str);
+        let stays = plan.changes.iter().any(|c| c.node == f.spec.name && !c.action.destroys());
+        stays && plan.endings.get(&f.spec.group) == Some(&Ending::Terminate) && word != Some("terminate")
+    };
+    let untimed: Vec<&str> = found.iter().filter(untimed).map(|f| f.spec.name.as_str()).collect();
+    if !untimed.is_empty() {
+        notes.push(format!(
+            "{} would not end by themselves yet: opsrun extend {name} sets their timers",
+            crate::domain::fleet::fold_names(&untimed)
+        ));
+    }
+    notes
 }
 
 fn notes(request: &Request) -> Result<Vec<String>> {

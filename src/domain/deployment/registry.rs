@@ -1,6 +1,6 @@
 //! Every provider there is, in one readable list.
 
-use super::aws;
+use super::{aws, expiry};
 use crate::base::error::{IoResultExt, Result};
 use crate::base::project::Project;
 use crate::domain::config::{Config, ProviderKind};
@@ -9,7 +9,7 @@ use crate::transport::provider::aws::Aws;
 use crate::transport::provider::local::Local;
 use crate::transport::provider::machine::Machine;
 use crate::transport::provider::static_hosts::StaticHosts;
-use crate::transport::state::Store;
+use crate::transport::state::{Record, Store};
 use jiff::Timestamp;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -23,8 +23,24 @@ pub struct Background<'a> {
     pub created: Timestamp,
     /// What the config's words for images meant before.
     pub images: &'a BTreeMap<String, String>,
+    /// When it expires, where it was extended.
+    pub extended: Option<Timestamp>,
     /// Nodes may be made: all that this takes must be at hand.
     pub complete: bool,
+}
+
+impl<'a> Background<'a> {
+    /// Of a deployment as it is, to look at it, or to remove it.
+    pub fn of(store: &'a Store, record: &'a Record) -> Self {
+        Self {
+            store,
+            inputs: &record.inputs,
+            created: record.created,
+            extended: record.extended,
+            images: &record.images,
+            complete: false,
+        }
+    }
 }
 
 /// Returns the provider that the config names.
@@ -34,8 +50,10 @@ pub fn provider_for(config: &Config, background: &Background) -> Result<Box<dyn 
         ProviderKind::Machine => Box::new(Machine::new(own_program()?, Project::find()?.cache)),
         ProviderKind::Static => Box::new(StaticHosts::new()),
         ProviderKind::Aws => {
-            let Background { store, inputs, created, images, complete } = background;
-            let settings = aws::settings(config, inputs, *created, *complete)?;
+            let Background { store, inputs, created, extended, images, complete } = background;
+            let expires_at = expiry::expires_at(config, *created, *extended);
+            let times = aws::Times { created: Some(*created), expires_at };
+            let settings = aws::settings(config, inputs, &times, *complete)?;
             Box::new(Aws::new(settings, Arc::new(aws::Kept(store.journal())), (*images).clone()))
         }
     })

@@ -1,7 +1,8 @@
 //! What the user wants: a name, and the config it should be.
 
-use super::{Background, config_of, provider_for};
+use super::{Background, Plan, config_of, cost, expiry, provider_for};
 use crate::base::error::{Error, IoResultExt, Result};
+use crate::base::money::Money;
 use crate::base::project::Project;
 use crate::domain::config::{Config, Group, ProviderKind};
 use crate::transport::provider::{NodeSpec, Provider};
@@ -22,10 +23,14 @@ pub struct Request {
     pub(super) provider: Arc<dyn Provider>,
     /// When the deployment was made, or now.
     pub(super) created: Timestamp,
+    /// When it expires, where it was extended.
+    pub(super) extended: Option<Timestamp>,
     /// The user agrees to lose what is on stateful nodes.
     pub(super) replace: bool,
     /// Newer images are taken where the config leaves open which it is.
     pub(super) refresh_images: bool,
+    /// What it may cost by the hour.
+    pub(super) max_hourly: Option<Money>,
 }
 
 impl std::fmt::Debug for Request {
@@ -52,10 +57,12 @@ impl Request {
         // The user's own words for the files, where there are any: errors repeat them.
         let config = Config::load(if files.is_empty() { &inputs } else { files })?;
         let created = record.as_ref().map_or_else(Timestamp::now, |r| r.created);
+        let extended = record.as_ref().and_then(|r| expiry::extension(r, &config));
         let images = record.as_ref().map(|r| r.images.clone()).unwrap_or_default();
-        let background = Background { store: &store, inputs: &inputs, created, images: &images, complete: true };
+        let background = Background { store: &store, inputs: &inputs, created, extended, images: &images, complete: true };
         let provider = provider_for(&config, &background)?.into();
-        let request = Self { store, config, inputs, provider, created, replace: false, refresh_images: false };
+        let request =
+            Self { store, config, inputs, provider, created, extended, replace: false, refresh_images: false, max_hourly: None };
         request.check(record.as_ref())?;
         Ok(request)
     }
@@ -68,6 +75,16 @@ impl Request {
     /// Takes the newest images that the config's patterns and parameters lead to, in place of those it has taken before.
     pub fn refresh_images(&mut self, yes: bool) {
         self.refresh_images = yes;
+    }
+
+    /// Refuses what costs more by the hour than this, and what nobody knows the cost of.
+    pub fn limit_cost(&mut self, limit: Option<Money>) {
+        self.max_hourly = limit;
+    }
+
+    /// Fails when the plan breaks the limit.
+    pub fn check_cost(&self, plan: &Plan) -> Result<()> {
+        self.max_hourly.map_or(Ok(()), |limit| cost::within(limit, plan.cost.as_ref(), &self.config))
     }
 
     pub fn name(&self) -> &str {
@@ -91,6 +108,7 @@ impl Request {
             nodes: Vec::new(),
             tainted: Vec::new(),
             images: BTreeMap::new(),
+            extended: None,
             dir: None,
         }
     }

@@ -38,8 +38,10 @@ impl Lab {
             inputs: vec!["/configs/lab.yml".into()],
             provider: Arc::new(self.provider.clone()),
             created: Timestamp::now(),
+            extended: None,
             replace: false,
             refresh_images: false,
+            max_hourly: None,
         }
     }
 

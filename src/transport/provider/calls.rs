@@ -4,6 +4,7 @@
 use crate::base::error::Result;
 use jiff::Timestamp;
 use serde_json::Value;
+use std::sync::{Mutex, PoisonError};
 use uuid::Uuid;
 
 /// One call, and what is known of its end.
@@ -25,6 +26,31 @@ pub enum Reply {
     /// The IDs of what it made.
     Made(Vec<String>),
     Refused(String),
+}
+
+/// Calls of a work that anyone can do again from what there is: nothing is kept of them beyond it.
+#[derive(Debug, Default)]
+pub struct Unwritten(Mutex<Vec<Call>>);
+
+impl Calls for Unwritten {
+    fn begin(&self, name: &str, request: Value) -> Result<Uuid> {
+        let id = Uuid::new_v4();
+        let call = Call { id, at: Timestamp::now(), name: name.to_owned(), request, reply: None };
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(call);
+        Ok(id)
+    }
+
+    fn end(&self, id: Uuid, reply: Reply) -> Result<()> {
+        let mut calls = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(call) = calls.iter_mut().find(|c| c.id == id) {
+            call.reply = Some(reply);
+        }
+        Ok(())
+    }
+
+    fn all(&self) -> Result<Vec<Call>> {
+        Ok(self.0.lock().unwrap_or_else(PoisonError::into_inner).clone())
+    }
 }
 
 /// Where calls are written down.

@@ -217,6 +217,16 @@ pub trait Provider: Send + Sync {
         Err(cannot(self.name(), "stop and start nodes"))
     }
 
+    /// Writes what changes over a deployment's life (when it expires) on everything of it that carries marks.
+    async fn retag(&self, _: &Site, _: &Cx) -> Result<()> {
+        Ok(())
+    }
+
+    /// Says whether these nodes, when they turn themselves off, are gone for good.
+    async fn end_themselves(&self, _: &Site, _names: &[String], _ends: bool, _: &Cx) -> Result<()> {
+        Ok(())
+    }
+
     /// Reads the host keys of these nodes off their consoles, by node name. Waits until they are there.
     async fn console_keys(&self, _: &Site, _names: &[String], _: &Cx) -> Result<Vec<(String, Vec<String>)>> {
         Err(Error::new(Kind::Provider, format!("provider `{}` knows no consoles", self.name())))

@@ -37,6 +37,15 @@ impl KeyFiles {
         Self { private: private.to_owned(), public, own: false }
     }
 
+    /// Takes over the user's key as the deployment's own.
+    pub fn take(&self, dir: &Path, private: &Path) -> Result<()> {
+        private_dir(dir)?;
+        let text = std::fs::read(private).at("read", private)?;
+        let public = public_half(private, None)?;
+        atomic::write(&self.private, &text, 0o600)?;
+        atomic::write(&self.public, format!("{}\n", public.trim()).as_bytes(), 0o644)
+    }
+
     /// Makes what is not there yet.
     pub fn make(&self, dir: &Path, comment: &str) -> Result<()> {
         if self.own && !self.private.exists() {
@@ -55,6 +64,17 @@ impl KeyFiles {
         }
         Ok(())
     }
+}
+
+/// Returns the public half of a private key: from the file beside it, or else worked out.
+pub fn public_half(private: &Path, public: Option<&Path>) -> Result<String> {
+    std::fs::metadata(private).at("read", private)?;
+    let beside = KeyFiles::given(private, private, public).public;
+    if beside.is_file() {
+        return std::fs::read_to_string(&beside).at("read", &beside);
+    }
+    let key = read(private)?;
+    key.public_key().to_openssh().map_err(|e| Error::internal(format!("no public key could be written: {e}")))
 }
 
 fn private_dir(dir: &Path) -> Result<()> {

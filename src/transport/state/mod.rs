@@ -47,6 +47,9 @@ pub struct Record {
     /// What the config's words for images mean, until the user wants it anew.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub images: BTreeMap<String, String>,
+    /// When it expires, where it was extended; else its config's `expires` counts from `created`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub extended: Option<Timestamp>,
     /// The folder it was written to; see `origin`. Only in the file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dir: Option<PathBuf>,

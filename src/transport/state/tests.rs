@@ -30,6 +30,7 @@ fn record(name: &str) -> Record {
         inputs: vec!["/configs/local.yml".into()],
         config: serde_json::json!({ "provider": "local", "groups": {} }),
         nodes: vec![node("server-0", 22)],
+        extended: None,
         tainted: Vec::new(),
         images: BTreeMap::default(),
         dir: None,

@@ -22,7 +22,7 @@ use aws_sdk_ec2::operation::run_instances::builders::RunInstancesFluentBuilder;
 use aws_sdk_ec2::types::{
     BlockDeviceMapping, EbsBlockDevice, IamInstanceProfileSpecification, InstanceInterruptionBehavior,
     InstanceMarketOptionsRequest, InstanceNetworkInterfaceSpecification, InstanceType, MarketType, ResourceType,
-    SpotInstanceType, SpotMarketOptions, VolumeType,
+    ShutdownBehavior, SpotInstanceType, SpotMarketOptions, VolumeType,
 };
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -59,6 +59,9 @@ pub struct Launch {
     pub user_data: Option<String>,
     #[serde(skip)]
     pub body: Option<Body>,
+    /// It is gone once it turns itself off.
+    #[serde(default)]
+    pub ends_itself: bool,
     pub instance_profile: Option<String>,
     pub tags: Tags,
 }
@@ -93,6 +96,9 @@ impl Launch {
         }
         if let Some(body) = &self.body {
             request = request.user_data(BASE64_STANDARD.encode(&body.0));
+        }
+        if self.ends_itself {
+            request = request.instance_initiated_shutdown_behavior(ShutdownBehavior::Terminate);
         }
         if let Some(profile) = &self.instance_profile {
             let by_name = IamInstanceProfileSpecification::builder();
@@ -312,6 +318,7 @@ impl Order<'_> {
             volumes: settings.volumes,
             user_data: body.as_ref().map(Body::digest),
             body,
+            ends_itself: settings.ends_itself,
             instance_profile: settings.instance_profile,
             tags,
         };

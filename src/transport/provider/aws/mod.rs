@@ -6,8 +6,10 @@
 //! until it must have come to light (`Client::once`).
 
 mod bodies;
+mod census;
 mod client;
 mod console;
+mod ending;
 mod fault;
 mod firewall;
 pub mod images;
@@ -28,13 +30,16 @@ use super::{Difference, NodeFound, NodeSpec, Provider, Resolved, Site, Survey};
 use crate::base::error::{Error, Kind, Result};
 use crate::base::event::Cx;
 use async_trait::async_trait;
+pub use census::Holding;
 use client::Client;
+pub use ending::timer;
 use launch::Order;
 use machine::Machine;
 use network::Network;
 use settings::{HostKeys, Settings};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, PoisonError};
+pub use tags::AT_EXPIRY;
 use tags::Tags;
 use tokio::sync::{Mutex, OnceCell};
 use user_data::{Body, Part};
@@ -87,6 +92,9 @@ impl Aws {
         let mut tags = tags::shared(site, &self.settings);
         tags.insert("Group".to_owned(), group.to_owned());
         tags.insert(tags::USER.to_owned(), settings.user.unwrap_or_else(|| USER.to_owned()));
+        if settings.ends_itself {
+            tags.insert(AT_EXPIRY.to_owned(), tags::TERMINATE.to_owned());
+        }
         if let Some(data) = &settings.user_data {
             tags.insert(tags::USER_DATA.to_owned(), data.digest());
         }
@@ -121,6 +129,9 @@ impl Aws {
                 ));
             }
             parts.push(first_key_part(key));
+        }
+        if let Some(at) = self.settings.expires_at.filter(|_| self.settings.group(group).ends_itself) {
+            parts.push(Part { name: "opsrun-expire.sh", kind: "text/x-shellscript", text: timer(at) });
         }
         own.with(&parts, group)
     }
@@ -335,6 +346,14 @@ impl Provider for Aws {
         let machines = client.machines(site, cx).await?;
         let ids: Vec<String> = machines.into_iter().filter(|m| names.contains(&m.name())).map(|m| m.id).collect();
         launch::terminate(client, &ids, cx).await
+    }
+
+    async fn retag(&self, site: &Site, cx: &Cx) -> Result<()> {
+        self.write_expiry(site, cx).await
+    }
+
+    async fn end_themselves(&self, site: &Site, names: &[String], ends: bool, cx: &Cx) -> Result<()> {
+        self.set_ending(site, names, ends, cx).await
     }
 
     async fn destroy_all(&self, site: &Site, cx: &Cx) -> Result<()> {

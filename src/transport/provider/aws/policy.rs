@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 /// Actions that only look. IAM has no conditions for them.
-const READS: [&str; 13] = [
+const READS: [&str; 14] = [
     "DescribeAvailabilityZones",
     "DescribeImages",
     "DescribeInstanceTypeOfferings",
@@ -14,6 +14,7 @@ const READS: [&str; 13] = [
     "DescribeRouteTables",
     "DescribeSecurityGroups",
     "DescribeSubnets",
+    "DescribeTags",
     "DescribeVolumes",
     "DescribeVpcs",
     "GetConsoleOutput",

@@ -107,14 +107,25 @@ async fn pass(client: &Client, site: &Site, cx: &Cx) -> Result<Vec<String>> {
     Ok(left)
 }
 
+/// Whether anything is there of a deployment that has no machines.
+pub async fn is_left(client: &Client, site: &Site, cx: &Cx) -> Result<bool> {
+    let (found, volumes) = tokio::try_join!(network::look(client, site, cx), volumes_left(client, site, cx))?;
+    let network::Found { key, vpcs, gateways, subnets, groups } = &found;
+    let none = vpcs.is_empty() && gateways.is_empty() && subnets.is_empty() && groups.is_empty() && volumes.is_empty();
+    Ok(!none || key.as_ref().is_some_and(|key| tags::map(key.tags()).get(tags::UUID) == Some(&site.uuid.to_string())))
+}
+
 /// Volumes that outlived their machine.
-async fn volumes(client: &Client, site: &Site, cx: &Cx) -> Result<Vec<String>> {
+async fn volumes_left(client: &Client, site: &Site, cx: &Cx) -> Result<Vec<String>> {
     let request = client.ec2.describe_volumes().filters(tags::of(site));
     let volumes = client.read("DescribeVolumes", cx, request.send()).await?;
-    let mut left = Vec::new();
-    for volume in volumes.volumes() {
-        let Some(id) = volume.volume_id().filter(|_| volume.state() != Some(&VolumeState::Deleting)) else { continue };
-        left.push(id.to_owned());
+    let there = volumes.volumes().iter().filter(|v| v.state() != Some(&VolumeState::Deleting));
+    Ok(there.filter_map(|v| v.volume_id().map(str::to_owned)).collect())
+}
+
+async fn volumes(client: &Client, site: &Site, cx: &Cx) -> Result<Vec<String>> {
+    let left = volumes_left(client, site, cx).await?;
+    for id in &left {
         delete("DeleteVolume", id, client, cx, || client.ec2.delete_volume().volume_id(id).send()).await?;
     }
     Ok(left)

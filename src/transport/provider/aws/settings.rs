@@ -30,6 +30,8 @@ pub struct Settings {
     pub endpoint_url: Option<String>,
     pub owner: Option<String>,
     pub keep: Option<String>,
+    /// None where it is not known, and not written.
+    pub created: Option<Timestamp>,
     pub expires_at: Option<Timestamp>,
     /// Networks that may connect to 22 and the web ports; none: the address this machine is seen by.
     pub allow_from: Vec<String>,
@@ -66,6 +68,8 @@ pub struct GroupSettings {
     pub user_data: Option<UserData>,
     pub instance_profile: Option<String>,
     pub stateful: bool,
+    /// Each machine ends itself at `expires_at`.
+    pub ends_itself: bool,
     pub stopped: bool,
     /// Open to all groups of the deployment.
     pub ports: Vec<u16>,

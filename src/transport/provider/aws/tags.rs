@@ -15,6 +15,15 @@ pub const NODES: &str = "opsrun:nodes";
 pub const USER_DATA: &str = "opsrun:user-data";
 /// What disks it was started with.
 pub const VOLUMES: &str = "opsrun:volumes";
+/// When the deployment was made.
+pub const CREATED: &str = "opsrun:created";
+/// What becomes of a machine that turns itself off, which it does at the deployment's expiry.
+pub const AT_EXPIRY: &str = "opsrun:at-expiry";
+pub const TERMINATE: &str = "terminate";
+pub const STOP: &str = "stop";
+/// The values that say nothing.
+const NOT_KEPT: &str = "false";
+const NEVER: &str = "never";
 pub const PROFILE: &str = "opsrun:profile";
 /// The public host key that it was given for the first contact.
 pub const FIRST_KEY: &str = "opsrun:first-host-key";
@@ -35,8 +44,25 @@ pub fn shared(site: &Site, settings: &Settings) -> Tags {
     set(UUID, Some(site.uuid.to_string()));
     set("Owner", settings.owner.clone());
     set("keep", settings.keep.clone());
+    set(CREATED, settings.created.map(time));
     set("expires-at", settings.expires_at.map(time));
     tags
+}
+
+/// The tags that differ from what is wanted. What the config no longer says is taken back: `gc` goes by it.
+pub fn stale(have: &Tags, wanted: &Tags) -> Tags {
+    let mut stale: Tags = wanted.iter().filter(|(k, v)| have.get(*k) != Some(v)).map(|(k, v)| (k.clone(), v.clone())).collect();
+    for (key, none) in [("keep", NOT_KEPT), ("expires-at", NEVER)] {
+        if have.get(key).is_some_and(|is| is != none) && !wanted.contains_key(key) {
+            stale.insert(key.to_owned(), none.to_owned());
+        }
+    }
+    stale
+}
+
+/// Whether the tag `keep` with this value keeps anything.
+pub fn keeps(value: &str) -> bool {
+    !["", NOT_KEPT, "no"].contains(&value.to_ascii_lowercase().as_str())
 }
 
 /// The same with a name of its own.
@@ -98,6 +124,16 @@ pub fn indexes(text: &str) -> Vec<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_the_config_no_longer_says_is_taken_back() {
+        let tags = |list: &[(&str, &str)]| list.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect::<Tags>();
+        let have = tags(&[("Owner", "a"), ("keep", "true"), ("expires-at", "2026-01-01T00:00:00Z"), ("Mine", "x")]);
+        let stale = stale(&have, &tags(&[("Owner", "b")]));
+        assert_eq!(stale, tags(&[("Owner", "b"), ("keep", "false"), ("expires-at", "never")]));
+        assert!(super::stale(&stale, &tags(&[("Owner", "b")])).is_empty());
+        assert!(keeps("until friday") && keeps("true") && !keeps("False") && !keeps(""));
+    }
 
     #[test]
     fn ranges_go_both_ways() {

@@ -8,7 +8,7 @@ use super::remove::delete;
 use super::settings::{GroupSettings, Settings};
 use super::tags::{self, Tags};
 use super::user_data::UserData;
-use super::{Aws, firewall};
+use super::{Aws, ending, firewall};
 use crate::base::error::{Error, Kind, Result};
 use crate::base::event::Cx;
 use crate::transport::provider::{Difference, NodeFound, NodeSpec, NodeStatus, Remedy, Site};
@@ -69,7 +69,11 @@ fn in_place(settings: &Settings, group: &GroupSettings, found: &NodeFound, data:
         let loses = Some("a one-time spot instance cannot be stopped".to_owned());
         return Some(Difference { remedy: Remedy::Replace, reason: reasons.join(", "), loses });
     }
-    reasons.extend(stale_tags(settings, found));
+    let tags = found.spec.options.get("tags").and_then(|t| serde_json::from_value(t.clone()).ok()).unwrap_or_default();
+    if ends_itself(&tags) && !group.ends_itself {
+        reasons.push("it no longer ends itself".to_owned());
+    }
+    reasons.extend(stale_tags(settings, &tags));
     if !reasons.is_empty() {
         let loses = if stops { loss() } else { None };
         return Some(Difference { remedy: Remedy::Adjust, reason: reasons.join(", "), loses });
@@ -86,10 +90,14 @@ fn in_place(settings: &Settings, group: &GroupSettings, found: &NodeFound, data:
 }
 
 /// Tags that people set, as far as they differ.
-fn stale_tags(settings: &Settings, found: &NodeFound) -> Option<String> {
-    let has = |key: &str| found.spec.options.get("tags").and_then(|t| t.get(key)).and_then(Value::as_str);
-    let keys: Vec<String> = wanted_tags(settings).into_iter().filter(|(k, v)| has(k) != Some(v)).map(|(k, _)| k).collect();
+fn stale_tags(settings: &Settings, have: &Tags) -> Option<String> {
+    let keys: Vec<String> = tags::stale(have, &wanted_tags(settings)).into_keys().collect();
     (!keys.is_empty()).then(|| format!("tags: {}", keys.join(", ")))
+}
+
+/// Whether EC2 ends the machine when it turns itself off.
+fn ends_itself(have: &Tags) -> bool {
+    have.get(tags::AT_EXPIRY).is_some_and(|word| word == tags::TERMINATE)
 }
 
 /// The tags that come from the config and may change with it.
@@ -192,9 +200,14 @@ pub async fn update(aws: &Aws, client: &Client, site: &Site, machines: &[Machine
             client.wait_until(&wanted, "running", aws.settings.launch_timeout, cx, Machine::is_up).await?;
         }
     }
+    for machine in ours.iter().filter(|m| ends_itself(&m.tags) && !aws.settings.group(&m.group).ends_itself) {
+        ending::set(client, &machine.id, &machine.tags, false, cx).await?;
+    }
     let tagged = ours.iter().map(|machine| async move {
-        let tags = aws.group_tags(site, &machine.group).into_iter();
-        let stale: Tags = tags.filter(|(k, v)| machine.tags.get(k) != Some(v)).collect();
+        let mut wanted = aws.group_tags(site, &machine.group);
+        // A machine that is there has a timer only once one was set on it.
+        wanted.remove(tags::AT_EXPIRY);
+        let stale = tags::stale(&machine.tags, &wanted);
         let id = std::slice::from_ref(&machine.id);
         if stale.is_empty() { Ok(()) } else { network::tag(client, id, &stale, cx).await }
     });
@@ -281,7 +294,7 @@ pub fn stale_fixtures(aws: &Aws, site: &Site, found: &Found) -> Vec<(String, Tag
     let all = all.chain(found.key.iter().map(|k| (k.key_pair_id(), k.tags())));
     all.filter_map(|(id, tags)| {
         let have = tags::map(tags);
-        let stale: Tags = wanted.clone().into_iter().filter(|(k, v)| have.get(k) != Some(v)).collect();
+        let stale = tags::stale(&have, &wanted);
         (!stale.is_empty()).then(|| Some((id?.to_owned(), stale)))?
     })
     .collect()
