@@ -67,6 +67,8 @@ fn assert_met(project: &Project, nodes: usize, story: &str) {
         let given = first_key(project, node["id"].as_str().unwrap());
         assert!(files.values().all(|text| !text.contains(&given)), "{story}: the given key is still there");
         assert!(!known.contains(&given), "{story}: the given key is still known: {known}");
+        let tags = project.instances().into_iter().find(|i| i.id == node["id"]).unwrap().tags;
+        assert_eq!(tags["opsrun:host-key"], key, "{story}: for who finds it without this folder");
         keys.push(key);
     }
     keys.sort();
@@ -404,4 +406,26 @@ fn scripts_run_unchanged_on_machines_of_the_cloud() {
         assert!(out.contains(line), "{out}");
     }
     project.deprovision("worked on");
+}
+
+#[test]
+fn ctrl_c_ends_the_wait_for_machines_at_once() {
+    let project = reachable(TWO, "contact_timeout: 10m");
+    project.provision();
+    for id in project.ids().values() {
+        std::fs::create_dir_all(project.path("machines").join(id)).unwrap();
+        std::fs::write(project.path("machines").join(id).join("booted"), "").unwrap();
+    }
+    let child = project.start(WAIT);
+    let start = Instant::now();
+    // It has tried one of them.
+    while !project.path("machines").read_dir().unwrap().flatten().any(|d| d.path().join("lock").exists()) {
+        assert!(start.elapsed() < Duration::from_secs(60), "nothing was tried");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(child.id()).unwrap());
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).unwrap();
+    let out = child.wait_with_output().unwrap();
+    assert_eq!(out.status.code(), Some(130), "{}", said(&out));
+    project.deprovision("interrupted");
 }

@@ -75,7 +75,7 @@ pub(super) async fn reach_all(deployment: Deployment, provider: &dyn Provider, r
     let answers = wait::for_all(&deployment, &up, reach, cx).await;
     cx.cancel.check()?;
     let answering: Vec<&str> = up.iter().zip(&answers).filter(|(_, a)| a.is_ok()).map(|(n, _)| n.name.as_str()).collect();
-    let met = meet(&deployment, |node| answering.contains(&node.name.as_str()), reach, cx).await;
+    let met = meet(&deployment, |node| answering.contains(&node.name.as_str()), Some(provider), reach, cx).await;
     cx.cancel.check()?;
     wait::judge(answers)?;
     met?;
@@ -90,13 +90,14 @@ pub(super) async fn catch_up(deployment: Deployment, reach: &dyn Reach, cx: &Cx)
         return Ok(deployment);
     }
     let on_console = |n: &NodeRecord| new(n) && n.first_contact == Some(FirstContact::Console);
+    // Without credentials, say, machines can be met all the same.
+    let provider = provider_of(&deployment.store, &deployment.record);
     let deployment = if deployment.record.nodes.iter().any(on_console) {
-        let provider = provider_of(&deployment.store, &deployment.record)?;
-        read_consoles(deployment, &*provider, cx).await?
+        read_consoles(deployment, provider.as_deref().map_err(Clone::clone)?, cx).await?
     } else {
         deployment
     };
-    let met = meet(&deployment, |_| true, reach, cx).await;
+    let met = meet(&deployment, |_| true, provider.ok().as_deref(), reach, cx).await;
     cx.cancel.check()?;
     if let Err(error) = met {
         let failed: Vec<String> = error.details().failed.iter().map(ToString::to_string).collect();
@@ -132,7 +133,13 @@ async fn read_consoles(deployment: Deployment, provider: &dyn Provider, cx: &Cx)
 }
 
 /// Meets all new machines among these at once.
-async fn meet(deployment: &Deployment, among: impl Fn(&NodeRecord) -> bool, reach: &dyn Reach, cx: &Cx) -> Result<()> {
+async fn meet(
+    deployment: &Deployment,
+    among: impl Fn(&NodeRecord) -> bool,
+    provider: Option<&dyn Provider>,
+    reach: &dyn Reach,
+    cx: &Cx,
+) -> Result<()> {
     let stranger = |n: &NodeRecord| match &n.first_contact {
         Some(FirstContact::Given(given)) if !n.stopped && among(n) => {
             Some(Stranger { name: n.name.clone(), id: n.id.clone(), endpoint: n.endpoint.clone(), given: given.clone() })
@@ -175,6 +182,14 @@ async fn meet(deployment: &Deployment, among: impl Fn(&NodeRecord) -> bool, reac
             Err(error) => failed.push(error),
         }
     }
+    if let Some(provider) = provider {
+        let site = site(store, &deployment.record, &deployment.config);
+        let keys = done.iter().filter_map(|(s, keys)| Some((s.id.clone()?, ed25519(keys)?.to_owned())));
+        // Only others need it: here it is written down in any case.
+        if let Err(error) = provider.keep_host_keys(&site, &keys.collect::<Vec<_>>(), cx).await {
+            cx.events.warn(format!("the host keys of {names} could not be kept with them: {error}"));
+        }
+    }
     known(&done, true)?;
     wait::sum_up(failed, strangers.len(), "could not be met")
 }
@@ -190,7 +205,7 @@ where
 async fn own_keys(stranger: &Stranger, reach: &dyn Reach, cx: &Cx) -> Result<Vec<String>> {
     let said = run(stranger, format!("given={}\n{MAKE}", quote(blob(&stranger.given))), reach, cx).await?;
     let keys: Vec<String> = said.lines().filter_map(public_key).collect();
-    if keys.iter().any(|key| key.starts_with("ssh-ed25519 ")) {
+    if ed25519(&keys).is_some() {
         return Ok(keys);
     }
     Err(unmet(Error::new(Kind::HostKey, "it has no host key of its own, and made none"), stranger))
@@ -198,7 +213,7 @@ async fn own_keys(stranger: &Stranger, reach: &dyn Reach, cx: &Cx) -> Result<Vec
 
 /// Puts its own keys in the given one's place, and sees that it shows them.
 async fn place(stranger: &Stranger, keys: &[String], known: &Path, reach: &dyn Reach, cx: &Cx) -> Result<()> {
-    let own = keys.iter().find(|key| key.starts_with("ssh-ed25519 ")).map_or("", |key| blob(key));
+    let own = ed25519(keys).map_or("", blob);
     let line = format!("given={}\nown={}\n{PLACE}", quote(blob(&stranger.given)), quote(own));
     run(stranger, line, reach, cx).await?;
     let anew = Endpoint {
@@ -247,6 +262,11 @@ fn public_key(line: &str) -> Option<String> {
     let plain = |c: char| c.is_ascii_alphanumeric() || "+/=".contains(c);
     let known = kind == "ssh-ed25519" || kind == "ssh-rsa" || kind.starts_with("ecdsa-sha2-nistp");
     (known && blob.chars().all(plain)).then(|| format!("{kind} {blob}"))
+}
+
+/// The one that every machine has.
+fn ed25519(keys: &[String]) -> Option<&str> {
+    keys.iter().map(String::as_str).find(|key| key.starts_with("ssh-ed25519 "))
 }
 
 fn blob(key: &str) -> &str {

@@ -232,6 +232,12 @@ pub trait Provider: Send + Sync {
         Err(Error::new(Kind::Provider, format!("provider `{}` knows no consoles", self.name())))
     }
 
+    /// Keeps with these nodes, by their IDs, the host keys by which they are known from now on: for who finds them without this
+    /// deployment's folder.
+    async fn keep_host_keys(&self, _: &Site, _keys: &[(String, String)], _: &Cx) -> Result<()> {
+        Ok(())
+    }
+
     /// Keeps what a node that is off has on its disk, as an image that others can be made from.
     async fn save_image(&self, _: &Site, _node: &str, _image: &str, _: &Cx) -> Result<()> {
         Err(cannot(self.name(), "save nodes as images"))

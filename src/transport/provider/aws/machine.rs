@@ -112,6 +112,7 @@ impl Machine {
             Box::new(jump)
         });
         endpoint.proxy_command.clone_from(&settings.proxy_command);
+        let own = self.tags.get(tags::HOST_KEY);
         let options = json!({
             "id": self.id,
             "instance_type": self.kind,
@@ -133,8 +134,9 @@ impl Machine {
             },
             status: if self.is_down() { NodeStatus::Off } else { NodeStatus::Running },
             endpoint,
-            host_keys: Vec::new(),
+            host_keys: own.iter().map(|key| (*key).clone()).collect(),
             first_contact: match (self.tags.get(tags::FIRST_KEY), settings.host_keys) {
+                _ if own.is_some() => None,
                 (Some(key), HostKeys::Bootstrap | HostKeys::Console) => Some(FirstContact::Given(key.clone())),
                 (None, HostKeys::Console) => Some(FirstContact::Console),
                 (_, HostKeys::Bootstrap | HostKeys::Shown) => None,

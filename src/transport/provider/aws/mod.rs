@@ -332,6 +332,16 @@ impl Provider for Aws {
         console::keys(self, client, site, names, cx).await
     }
 
+    async fn keep_host_keys(&self, _: &Site, keys: &[(String, String)], cx: &Cx) -> Result<()> {
+        let client = self.client().await?;
+        client.account(cx).await?;
+        let tagged = keys.iter().map(|(id, key)| async move {
+            let tags = Tags::from([(tags::HOST_KEY.to_owned(), key.clone())]);
+            network::tag(client, std::slice::from_ref(id), &tags, cx).await
+        });
+        futures::future::try_join_all(tagged).await.map(drop)
+    }
+
     async fn stop(&self, site: &Site, names: &[String], at_once: bool, cx: &Cx) -> Result<()> {
         let client = self.client().await?;
         client.account(cx).await?;

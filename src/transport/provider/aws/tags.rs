@@ -27,6 +27,8 @@ const NEVER: &str = "never";
 pub const PROFILE: &str = "opsrun:profile";
 /// The public host key that it was given for the first contact.
 pub const FIRST_KEY: &str = "opsrun:first-host-key";
+/// Its own public host key, once it has shown it.
+pub const HOST_KEY: &str = "opsrun:host-key";
 /// The name of the login user, for who finds the deployment by its tags alone.
 pub const USER: &str = "opsrun:user";
 
