@@ -7,6 +7,7 @@ pub mod command;
 pub mod endpoint;
 pub mod error;
 pub mod event;
+pub mod host;
 pub mod money;
 pub mod project;
 pub mod secret;

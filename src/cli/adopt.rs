@@ -8,10 +8,10 @@ use clap::ValueHint;
 use std::path::PathBuf;
 use uuid::Uuid;
 
-/// Build a deployment's folder anew from what the cloud says of it
+/// Build a lost deployment's folder anew, from the cloud's tags
 ///
 /// For one whose folder is lost, or that was made on another machine. Nodes, addresses, ssh_config and inventory come from the
-/// tags; nothing is changed in the cloud. Afterwards `opsrun provision NAME FILES…` finds nothing to change, if the files are
+/// tags; nothing is changed in the cloud but the tag that says where its folder is. Afterwards `opsrun provision NAME FILES…` finds nothing to change, if the files are
 /// those it was made from.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
@@ -20,8 +20,8 @@ Examples:
   opsrun adopt 4504 --region eu-central-1 --key id_ed25519      without its config: as much of it as tags tell
   opsrun adopt 4504 --region eu-central-1 --without-key         only to look at it, and to remove it
 
-What no tag tells: the private key (--key, or private_key_path in the config), the nodes' host keys (taken as they show
-themselves at the next contact), the results of earlier runs. --json prints the deployment as `opsrun status --json` does.")]
+What no tag tells: the private key (--key, or private_key_path in the config), host keys of nodes that nobody has logged in
+to yet (learned at the next contact), the results of earlier runs. --json prints the deployment as `opsrun status --json` does.")]
 pub struct Args {
     /// The deployment, as its tag says
     #[arg(value_name = "NAME")]

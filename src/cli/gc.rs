@@ -14,11 +14,11 @@ use serde_json::json;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Remove deployments that have expired in a cloud region, and those that nobody knows of
+/// Remove what has expired in a cloud, and what nobody knows of
 ///
 /// Goes by the tags of what there is. Shows every deployment with what becomes of it, asks, and removes as `deprovision` does:
 /// by its UUID, looking twice that nothing is left. Removed are those whose time has passed, and orphans: without a folder
-/// here and without a time to expire at, or leftovers without machines. Never removed: what carries the tag `keep`. Those of
+/// on this host and without a time to expire at, or leftovers without machines. Never removed: what carries the tag `keep`. Those of
 /// others only when they are named. What was touched less than --min-age ago may be in the making, and is no orphan.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
@@ -129,8 +129,8 @@ fn render(found: &Findings, style: Style) -> String {
 fn has(candidate: &Candidate) -> String {
     // What costs money, or is in the way; the rest comes and goes with it.
     let mut all: Vec<String> = Vec::new();
-    for (kind, count) in &candidate.resources {
-        if ["instance", "volume", "VPC", "key pair", "elastic ip"].contains(&kind.as_str()) {
+    for kind in ["instance", "volume", "elastic ip", "VPC", "key pair"] {
+        if let Some(count) = candidate.resources.get(kind) {
             all.push(format!("{count} {kind}{}", if *count == 1 { "" } else { "s" }));
         }
     }

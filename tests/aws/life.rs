@@ -50,14 +50,14 @@ fn extend_moves_the_time_everywhere() {
     assert_eq!(tag_values(&project, "expires-at").as_slice(), std::slice::from_ref(&until), "on everything\n{}", project.story());
     let status = json_of(&project, &["status", "lab", "--json"]);
     assert_eq!(status["expires_at"], until);
-    assert!(said(&project.succeeds(&["status", "lab"])).contains("expires in 47 h"));
-    assert!(said(&project.succeeds(&["ls"])).contains("in 47 h"));
+    assert!(said(&project.succeeds(&["status", "lab"])).contains("expires in 48 h"));
+    assert!(said(&project.succeeds(&["ls"])).contains("in 48 h"));
 
     project.aws.forget();
     project.provision();
     project.assert_untouched("what was extended stays so");
     let said = project.fails(2, &["extend", "lab", "1h"]);
-    assert!(said.contains("expires in 47 h already") && said.contains("--shorten"), "{said}");
+    assert!(said.contains("expires in 48 h already") && said.contains("--shorten"), "{said}");
     project.assert_untouched("refused");
     project.succeeds(&["extend", "lab", "1h", "--shorten"]);
     assert_ne!(tag_values(&project, "expires-at"), [until]);
@@ -286,6 +286,23 @@ fn gc_removes_orphans_and_spares_what_is_kept_or_anothers() {
     assert!(none.contains("nothing of a deployment lab"), "{none}");
 }
 
+/// A folder of another project on this host: what it knows is no orphan.
+#[test]
+fn gc_sees_the_folders_of_other_projects() {
+    let project = Project::new();
+    quick(&project);
+    project.config(&[("server", 1)], "");
+    project.provision();
+    let all = [GC, &["--min-age", "0s", "--yes", "--json"]].concat();
+    let elsewhere = |words: &[&str]| project.command(words).env("OPSRUN_HOME", project.path("elsewhere")).output().unwrap();
+    std::fs::create_dir(project.path("elsewhere")).unwrap();
+    let out = elsewhere(&all);
+    let found: Value = serde_json::from_slice(&out.stdout).unwrap_or_else(|_| panic!("{}", said(&out)));
+    assert_eq!(verdicts(&found), [("lab".to_owned(), "alive".to_owned())], "{found:#}");
+    assert_eq!(project.node_names(), ["server-0"]);
+    project.deprovision("known to another project");
+}
+
 /// What others of its kind overlook: no machine is there any more, but a network and a key pair are.
 #[test]
 fn gc_removes_leftovers_without_machines() {
@@ -334,6 +351,9 @@ fn a_lost_folder_is_built_anew() {
     for files in [&["configs/lab.yml"][..], &["--region", REGION]] {
         let out = said(&project.succeeds(&[&["adopt", "lab", "--key", "lost/keys/id_ed25519"], files].concat()));
         assert!(out.contains("6 nodes") && out.contains("host keys"), "{out}");
+        let homes: Vec<String> = project.aws.changes().into_iter().map(|c| c.action).collect();
+        assert_eq!(homes, ["CreateTags"], "only where its folder is\n{}", project.story());
+        project.aws.forget();
         let plan = json_of(&project, &["plan", "lab", "configs/lab.yml", "--json"]);
         assert!(plan["changes"].as_array().unwrap().iter().all(|c| c["action"] == "unchanged"), "{files:?}: {plan:#}");
         assert!(plan["settings"] == json!([]) && plan["resources"].is_null(), "{files:?}: {plan:#}");
@@ -383,7 +403,7 @@ fn the_timer_of_a_real_machine() {
     assert!(on("systemctl is-enabled opsrun-expire.timer; systemctl is-active opsrun-expire.timer").contains("enabled"));
     project.succeeds(&["extend", "lab", "30h"]);
     assert_ne!(first, next(), "moved");
-    project.succeeds(&["extend", "lab", "3s", "--shorten"]);
+    project.succeeds(&["extend", "lab", "0s", "--shorten"]);
     let deadline = Instant::now() + Duration::from_secs(60);
     loop {
         let status: Value = serde_json::from_slice(&machine(&["status", "real", "--json"]).stdout).unwrap();

@@ -189,3 +189,31 @@ fn tab_completes_deployments() {
     let out = tab.env("COMPLETE", "bash").env("_CLAP_COMPLETE_INDEX", "2").env("_CLAP_IFS", "\n").output().unwrap();
     assert_eq!(String::from_utf8_lossy(&out.stdout), "lab");
 }
+
+#[test]
+fn lives_for_a_time_that_can_be_moved() {
+    let lab = Lab::new();
+    lab.config("server_count: 1\nexpires: 3h\n");
+    let plan = lab.run(&["plan", "lab", "lab.yml"]).ok();
+    assert!(plan.stdout.contains("\n  expires in 3 h ("), "{}", plan.stdout);
+    lab.run(&["provision", "lab", "lab.yml", "--yes"]).ok();
+    let listed = lab.run(&["ls"]).ok().stdout;
+    let words: Vec<&str> = listed.lines().nth(1).unwrap_or_default().split_whitespace().collect();
+    assert_eq!(words[..4], ["lab", "local", "1", "running"], "{listed}");
+    assert!(listed.contains("in 3 h") && listed.ends_with("1 server\n"), "{listed}");
+
+    let done = lab.run(&["extend", "lab", "30h", "--json"]).ok().json();
+    let row = &lab.run(&["ls", "--json"]).ok().json()[0];
+    assert_eq!((&row["expires_at"], &row["running"], &row["cost"]), (&done["expires_at"], &json!(1), &json!(null)));
+    assert_eq!(lab.run(&["status", "lab", "--json"]).ok().json()["expires_at"], done["expires_at"]);
+    assert!(lab.run(&["provision", "lab"]).ok().stderr.contains("nothing to change"), "extended is not changed");
+    let refused = lab.run(&["extend", "lab", "1h"]);
+    assert_eq!(refused.code, 2);
+    assert_eq!(
+        refused.stderr,
+        "error: lab expires in 30 h already, which is later\nhint: The time counts from now. To let it expire earlier, say so: --shorten.\n"
+    );
+    lab.run(&["extend", "lab", "0s", "--shorten"]).ok();
+    let plan = lab.run(&["plan", "lab"]).ok().stdout;
+    assert!(plan.contains("expired") && plan.contains("opsrun extend lab 6h"), "{plan}");
+}

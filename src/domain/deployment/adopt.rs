@@ -3,12 +3,12 @@
 use super::account::Account;
 use super::apply::{deployment_yml, finish};
 use super::{Deployment, aws, expiry, site};
-use crate::base::endpoint::FirstContact;
 use crate::base::error::{Error, IoResultExt, Kind, Result};
 use crate::base::event::Cx;
 use crate::base::project::Project;
 use crate::base::suggest;
 use crate::domain::config::Config;
+use crate::domain::fleet::fold_names;
 use crate::transport::provider::aws::images::Choice;
 use crate::transport::provider::aws::{Aws, Holding};
 use crate::transport::provider::{NodeFound, Provider};
@@ -42,7 +42,7 @@ pub struct Adopted {
     pub missing: Vec<String>,
 }
 
-/// Builds the folder. Changes nothing in the cloud.
+/// Builds the folder. Changes nothing in the cloud but the tag that says where the folder is.
 pub async fn adopt(project: &Project, adoption: &Adoption, cx: &Cx) -> Result<Adopted> {
     let store = Store::new(&project.deployments(), &adoption.name)?;
     refuse_folder(&store)?;
@@ -56,7 +56,7 @@ pub async fn adopt(project: &Project, adoption: &Adoption, cx: &Cx) -> Result<Ad
         return Err(taken(&store));
     }
     match build(&store, adoption, &account.config, &region, &holding, key.as_deref(), &lock, cx).await {
-        Ok(deployment) => Ok(Adopted { deployment, missing: missing(adoption, &holding) }),
+        Ok(deployment) => Ok(Adopted { missing: missing(adoption, &holding, &deployment), deployment }),
         // Half a folder would keep the next try from its work.
         Err(e) => {
             let _ = store.remove(lock);
@@ -157,11 +157,8 @@ async fn build(
     let settings = aws::settings(&config, &record.inputs, &times, false)?;
     let provider = Aws::new(settings, Arc::new(aws::Kept(store.journal())), BTreeMap::new());
     provider.settle_in(cx).await?;
-    let mut found = provider.list(&site(store, &record, &config), cx).await?;
-    // By now they show keys of their own, which nobody here knows.
-    for node in found.iter_mut().filter(|n| matches!(n.first_contact, Some(FirstContact::Given(_)))) {
-        node.first_contact = None;
-    }
+    provider.take_home(&site(store, &record, &config), cx).await?;
+    let found = provider.list(&site(store, &record, &config), cx).await?;
     record.images = images(&config, &found)?;
     if adoption.files.is_empty() {
         config = from_tags(region, holding, &found)?;
@@ -214,14 +211,18 @@ fn from_tags(region: &str, holding: &Holding, found: &[NodeFound]) -> Result<Con
     serde_json::from_value(config).map_err(|e| Error::internal(format!("a config made from tags: {e}")))
 }
 
-fn missing(adoption: &Adoption, holding: &Holding) -> Vec<String> {
+fn missing(adoption: &Adoption, holding: &Holding, deployment: &Deployment) -> Vec<String> {
     let mut missing = Vec::new();
     if adoption.without_key {
         missing.push("the private key: its nodes cannot be logged in to".to_owned());
     } else if holding.public_key.is_none() {
         missing.push("whether the key is the right one: AWS has no key pair of it any more".to_owned());
     }
-    missing.push("the nodes' host keys: they are taken as they show themselves at the next contact".to_owned());
+    let nodes = deployment.record.nodes.iter().filter(|n| n.host_keys.is_empty());
+    let strange: Vec<&str> = nodes.map(|n| n.name.as_str()).collect();
+    if !strange.is_empty() {
+        missing.push(format!("the host keys of {}: they are learned at the next contact", fold_names(&strange)));
+    }
     if adoption.files.is_empty() {
         missing.push(format!("its config: give it with the next opsrun provision {} FILES…", adoption.name));
     }

@@ -18,6 +18,9 @@ use jiff::Timestamp;
 use serde::Serialize;
 use std::time::Duration;
 
+/// A timer must lie in the future.
+const MOMENT: Duration = Duration::from_secs(5);
+
 /// What happens to a group's machines when the time has come.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -73,7 +76,7 @@ pub(super) fn extension(record: &Record, config: &Config) -> Option<Timestamp> {
 pub fn words(at: Timestamp, now: Timestamp) -> String {
     let between = at.duration_since(now).as_secs();
     let long = units::roughly(Duration::from_secs(between.unsigned_abs()));
-    if between >= 0 { format!("expires in {long}") } else { format!("expired {long} ago") }
+    if between > 0 { format!("expires in {long}") } else { format!("expired {long} ago") }
 }
 
 /// What came of moving the time.
@@ -151,6 +154,8 @@ async fn move_timers(
     }
     let found: Vec<NodeFound> = provider.list(site, cx).await?.into_iter().filter(|f| ends(&f.spec.group)).collect();
     let (up, down): (Vec<NodeFound>, Vec<NodeFound>) = found.into_iter().partition(|f| f.status == NodeStatus::Running);
+    // One that is to end now needs a moment to hear of it.
+    let until = until.max(Timestamp::now().checked_add(MOMENT).unwrap_or(until));
     let nodes = NodeSet::new(super::nodes_of(record).filter(|n| up.iter().any(|f| f.spec.name == n.name)));
     let results = set_timers(&nodes, until, fleet).await;
     cx.cancel.check()?;

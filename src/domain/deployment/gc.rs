@@ -3,18 +3,21 @@
 //! Told by tags alone. What is shown is what is removed, and it is looked at once more right before.
 
 use super::account::{Account, site_of};
+use super::destroy::destroy_with;
 use super::expiry::words;
-use super::{destroy, locals};
+use super::locals;
 use crate::base::error::{Error, Kind, Result};
 use crate::base::event::Cx;
 use crate::base::project::Project;
 use crate::transport::provider::Provider;
-use crate::transport::provider::aws::Holding;
+use crate::transport::provider::aws::{Holding, folder_here};
+use crate::transport::state::Store;
 use jiff::Timestamp;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
+use uuid::Uuid;
 
 /// What becomes of a deployment.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
@@ -134,8 +137,9 @@ pub async fn remove(project: &Project, sweep: &Sweep, findings: &Findings, cx: &
 }
 
 async fn remove_one(project: &Project, account: &Account, candidate: &Candidate, cx: &Cx) -> Result<()> {
-    if candidate.dir.is_some() {
-        return destroy(project, &candidate.name, cx).await.map(drop);
+    if let Some(dir) = &candidate.dir {
+        let deployments = dir.parent().unwrap_or(dir);
+        return destroy_with(&Store::new(deployments, &candidate.name)?, None, cx).await.map(drop);
     }
     let uuid = candidate.uuid.parse().map_err(|_| Error::internal(format!("\"{}\" is no UUID", candidate.uuid)))?;
     account.aws.destroy_all(&site_of(project, &candidate.name, uuid), cx).await
@@ -155,7 +159,9 @@ fn owners(project: &Project, sweep: &Sweep, account: &Account) -> Vec<String> {
 fn judge<'a>(project: &Project, sweep: &'a Sweep, owners: &'a [String]) -> impl Fn(&Holding) -> Candidate + 'a {
     let (locals, now) = (locals(project), Timestamp::now());
     move |holding: &Holding| {
-        let dir = locals.iter().find(|l| l.uuid == holding.uuid).map(|l| l.dir.clone());
+        let here = locals.iter().find(|l| l.uuid == holding.uuid).map(|l| l.dir.clone());
+        // Also a folder of another project on this host keeps it.
+        let dir = here.or_else(|| holding.home.as_deref().and_then(|home| folder_of(home, holding.uuid)));
         let named = sweep.names.contains(&holding.name);
         let own = dir.is_some() || named || holding.owner.as_ref().is_some_and(|o| owners.contains(o));
         let (verdict, why) = verdict(holding, dir.is_some(), own, sweep.min_age, now);
@@ -174,6 +180,14 @@ fn judge<'a>(project: &Project, sweep: &'a Sweep, owners: &'a [String]) -> impl 
     }
 }
 
+/// The folder that a tag speaks of, when it is on this host and still that deployment's.
+fn folder_of(home: &str, uuid: Uuid) -> Option<PathBuf> {
+    let dir = folder_here(home)?;
+    let name = dir.file_name()?.to_str()?.to_owned();
+    let record = Store::new(dir.parent()?, &name).ok()?.read().ok()??;
+    (record.uuid == uuid).then_some(dir)
+}
+
 /// What becomes of it, and why.
 fn verdict(holding: &Holding, here: bool, own: bool, min_age: Duration, now: Timestamp) -> (Verdict, String) {
     if let Some(keep) = &holding.keep {
@@ -183,7 +197,7 @@ fn verdict(holding: &Holding, here: bool, own: bool, min_age: Duration, now: Tim
     let expired = holding.expires_at.filter(|at| *at <= now);
     let (reason, why) = match (expired, holding.expires_at) {
         (Some(at), _) => (Verdict::Expired, words(at, now)),
-        (None, _) if here => (Verdict::Alive, "its folder is here".to_owned()),
+        (None, _) if here => (Verdict::Alive, "its folder is on this host".to_owned()),
         // Leftovers have nothing to wait for.
         (None, _) if holding.machines() == 0 => (Verdict::Orphaned, "it has no machines, and no folder here".to_owned()),
         (None, Some(at)) => (Verdict::Alive, words(at, now)),
@@ -210,12 +224,13 @@ mod tests {
 
     fn holding() -> Holding {
         Holding {
-            uuid: uuid::Uuid::nil(),
+            uuid: Uuid::nil(),
             name: "lab".to_owned(),
             owner: Some("me".to_owned()),
             keep: None,
             expires_at: None,
             created: None,
+            home: None,
             touched: None,
             resources: [("instance".to_owned(), vec!["i-1".to_owned()])].into(),
             public_key: None,

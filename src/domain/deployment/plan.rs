@@ -67,6 +67,7 @@ pub struct Plan {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub resources: Vec<Fixture>,
     /// When it expires.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<Timestamp>,
     /// What happens then to the machines of each group.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]

@@ -4,6 +4,7 @@
 //! forked needs to become the program it is to run.
 
 use crate::base::error::{Error, IoResultExt, Kind, Result};
+use crate::base::host;
 use crate::base::secret;
 use jiff::Timestamp;
 use nix::errno::Errno;
@@ -41,7 +42,7 @@ impl Holder {
         let user = nix::unistd::User::from_uid(nix::unistd::geteuid()).ok().flatten();
         Self {
             pid: std::process::id(),
-            host: this_host(),
+            host: host::name(),
             user: user.map_or_else(|| nix::unistd::geteuid().to_string(), |u| u.name),
             command: secret::mask(command).into_owned(),
             since: Timestamp::now(),
@@ -53,13 +54,8 @@ impl Holder {
     /// Whether the process is known to be gone. Of another host nothing is known.
     fn is_dead(&self) -> bool {
         let Ok(pid) = i32::try_from(self.pid) else { return true };
-        self.host == this_host() && kill(Pid::from_raw(pid), None) == Err(Errno::ESRCH)
+        self.host == host::name() && kill(Pid::from_raw(pid), None) == Err(Errno::ESRCH)
     }
-}
-
-fn this_host() -> String {
-    let name = nix::unistd::gethostname().ok().and_then(|h| h.into_string().ok());
-    name.unwrap_or_else(|| "this host".to_owned())
 }
 
 /// The right to change a deployment, until dropped.

@@ -2,8 +2,8 @@
 
 use super::Aws;
 use super::client::Client;
-use super::remove;
 use super::tags::{self, Tags};
+use super::{network, remove};
 use crate::base::error::{Error, Result};
 use crate::base::event::Cx;
 use crate::transport::provider::Site;
@@ -24,6 +24,8 @@ pub struct Holding {
     /// The latest that anything of it says.
     pub expires_at: Option<Timestamp>,
     pub created: Option<Timestamp>,
+    /// `host:/path` of its folder, as it was made or adopted.
+    pub home: Option<String>,
     /// When the last machine was started, or the name claimed.
     pub touched: Option<Timestamp>,
     /// IDs by kind: `instance`, `key pair`, `VPC`, … Machines that have ended are not there.
@@ -41,6 +43,7 @@ impl Holding {
             keep: None,
             expires_at: None,
             created: None,
+            home: None,
             touched: None,
             resources: BTreeMap::new(),
             public_key: None,
@@ -61,6 +64,10 @@ impl Holding {
         }
         self.owner = self.owner.take().or_else(|| text("Owner"));
         self.keep = self.keep.take().or_else(|| text("keep").filter(|k| tags::keeps(k)));
+        // The key pair speaks for all: who adopts writes it there.
+        if kind == "key pair" || self.home.is_none() {
+            self.home = text(tags::HOME).or(self.home.take());
+        }
         self.expires_at = self.expires_at.max(time("expires-at"));
         self.created = match (self.created, time(tags::CREATED)) {
             (Some(a), Some(b)) => Some(a.min(b)),
@@ -114,6 +121,14 @@ impl Aws {
         Ok(found)
     }
 
+    /// Says in the cloud, too, that the deployment's folder is here.
+    pub async fn take_home(&self, site: &Site, cx: &Cx) -> Result<()> {
+        let client = self.client().await?;
+        let Some(key) = network::look(client, site, cx).await?.key.and_then(|k| k.key_pair_id) else { return Ok(()) };
+        let tags = Tags::from([(tags::HOME.to_owned(), tags::home(&site.dir))]);
+        network::tag(client, &[key], &tags, cx).await
+    }
+
     /// The region that is looked at.
     pub async fn region(&self) -> Result<String> {
         Ok(self.client().await?.region.clone())
@@ -129,7 +144,7 @@ impl Aws {
 
 /// Everything that carries a UUID of ours: kind and tags, by ID.
 async fn marked(client: &Client, cx: &Cx) -> Result<BTreeMap<String, (String, Tags)>> {
-    let keys = [tags::UUID, tags::CREATED, "Deployment", "Owner", "keep", "expires-at"];
+    let keys = [tags::UUID, tags::CREATED, tags::HOME, "Deployment", "Owner", "keep", "expires-at"];
     let mut found = described(client, &[tags::filter("key", keys)], cx).await?;
     found.retain(|_, (_, tags)| tags.contains_key(tags::UUID));
     Ok(found)

@@ -2,7 +2,7 @@
 
 use crate::base::error::{Error, Kind};
 use aws_sdk_ec2::config::http::HttpResponse;
-use aws_sdk_ec2::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use aws_sdk_ec2::error::{ProvideErrorMetadata, SdkError};
 
 /// Refusals that only mean "later".
 const THROTTLED: [&str; 7] = [
@@ -80,7 +80,7 @@ impl Fault {
                 Self { call, code, message, unsure, service }
             }
             other => {
-                let message = DisplayErrorContext(other).to_string();
+                let message = story(other);
                 let unsure = !matches!(other, SdkError::ConstructionFailure(_));
                 Self { call, code: String::new(), message, unsure, service }
             }
@@ -147,6 +147,22 @@ impl Fault {
             error
         }
     }
+}
+
+/// What a failure without an answer came from: the causes, without what each repeats of the next.
+fn story(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut causes: Vec<String> = Vec::new();
+    let mut next = Some(error);
+    while let Some(cause) = next {
+        let text = cause.to_string();
+        if let Some(last) = causes.last_mut().filter(|last| last.ends_with(&text)) {
+            last.truncate(last.len() - text.len());
+        }
+        causes.push(text);
+        next = cause.source();
+    }
+    let causes: Vec<&str> = causes.iter().map(|c| c.trim_end_matches([':', ' '])).filter(|c| !c.is_empty()).collect();
+    causes.join(": ")
 }
 
 impl From<Fault> for Error {

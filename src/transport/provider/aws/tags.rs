@@ -2,8 +2,10 @@
 
 use super::super::Site;
 use super::settings::Settings;
+use crate::base::host;
 use aws_sdk_ec2::types::{Filter, ResourceType, Tag, TagSpecification};
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 /// Marks everything that belongs to a deployment.
 pub const UUID: &str = "opsrun:uuid";
@@ -15,6 +17,8 @@ pub const NODES: &str = "opsrun:nodes";
 pub const USER_DATA: &str = "opsrun:user-data";
 /// What disks it was started with.
 pub const VOLUMES: &str = "opsrun:volumes";
+/// Where the deployment's folder is: `host:/path`. Only for who looks after what is left behind.
+pub const HOME: &str = "opsrun:home";
 /// When the deployment was made.
 pub const CREATED: &str = "opsrun:created";
 /// What becomes of a machine that turns itself off, which it does at the deployment's expiry.
@@ -46,6 +50,7 @@ pub fn shared(site: &Site, settings: &Settings) -> Tags {
     set(UUID, Some(site.uuid.to_string()));
     set("Owner", settings.owner.clone());
     set("keep", settings.keep.clone());
+    set(HOME, Some(home(&site.dir)));
     set(CREATED, settings.created.map(time));
     set("expires-at", settings.expires_at.map(time));
     tags
@@ -53,13 +58,25 @@ pub fn shared(site: &Site, settings: &Settings) -> Tags {
 
 /// The tags that differ from what is wanted. What the config no longer says is taken back: `gc` goes by it.
 pub fn stale(have: &Tags, wanted: &Tags) -> Tags {
-    let mut stale: Tags = wanted.iter().filter(|(k, v)| have.get(*k) != Some(v)).map(|(k, v)| (k.clone(), v.clone())).collect();
+    let differs = |(k, v): &(&String, &String)| *k != HOME && have.get(*k) != Some(*v);
+    let mut stale: Tags = wanted.iter().filter(differs).map(|(k, v)| (k.clone(), v.clone())).collect();
     for (key, none) in [("keep", NOT_KEPT), ("expires-at", NEVER)] {
         if have.get(key).is_some_and(|is| is != none) && !wanted.contains_key(key) {
             stale.insert(key.to_owned(), none.to_owned());
         }
     }
     stale
+}
+
+/// A folder of this host, as a tag says it.
+pub fn home(dir: &Path) -> String {
+    const LONGEST: usize = 256;
+    format!("{}:{}", host::name(), dir.display()).chars().take(LONGEST).collect()
+}
+
+/// The folder that such a tag names, when it is one of this host.
+pub fn folder_here(home: &str) -> Option<PathBuf> {
+    home.strip_prefix(&host::name())?.strip_prefix(':').map(PathBuf::from)
 }
 
 /// Whether the tag `keep` with this value keeps anything.
