@@ -23,6 +23,7 @@ Examples:
   opsrun provision 4504 configs/credentials.yml configs/4504.yml --yes
   opsrun provision 4504                   with the files of the last time, edited since
   opsrun provision 4504 --no-wait --yes   return when the machines are asked for, contact none of them
+  opsrun provision 4504 --refresh-images  with the newest images that a pattern or parameter in the config leads to
 
   opsrun provision 4504 --max-hourly 12.50    never for more than this
 

@@ -4,6 +4,7 @@
 use crate::aws::{REGION, When};
 use crate::lab::in_the_console;
 use crate::project::{DEPROVISION, PROVISION, Project, said};
+use crate::real::RealMachine;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
@@ -428,4 +429,68 @@ fn ctrl_c_ends_the_wait_for_machines_at_once() {
     let out = child.wait_with_output().unwrap();
     assert_eq!(out.status.code(), Some(130), "{}", said(&out));
     project.deprovision("interrupted");
+}
+
+/// As cloud-init does it with `ssh_keys` and with the key pair of the launch: no image here has one.
+fn first_boot(machine: &RealMachine, project: &Project, user_data: &str) {
+    let lines = user_data.lines().skip_while(|l| !l.contains("ed25519_private")).skip(1);
+    let private: String = lines.take_while(|l| l.starts_with("    ")).map(|l| format!("{}\n", l.trim())).collect();
+    assert!(private.starts_with("-----BEGIN OPENSSH PRIVATE KEY-----"), "{user_data}");
+    project.write("given", &private);
+    let public = std::fs::read_to_string(project.path("deployments/lab/keys/id_ed25519.pub")).unwrap();
+    machine.opsrun(&["cp", "real", "given", "server-0:/root/given"]);
+    let line = format!(
+        "set -e; cd /etc/ssh; rm -f ssh_host_*; install -m 600 /root/given ssh_host_ed25519_key; rm /root/given; \
+         ssh-keygen -y -f ssh_host_ed25519_key > ssh_host_ed25519_key.pub; echo '{}' >> /root/.ssh/authorized_keys; systemctl reload ssh",
+        public.trim()
+    );
+    machine.opsrun(&["exec", "real", "server-0", "--", &line]);
+}
+
+/// The host keys that it shows, without what stands before them.
+fn shown_by(machine: &RealMachine) -> Vec<String> {
+    let out = Command::new("ssh-keyscan").args(["-t", "ed25519,ecdsa,rsa", &machine.address]).output().unwrap();
+    let text = String::from_utf8(out.stdout).unwrap();
+    let mut keys: Vec<String> = text.lines().map(|l| l.split_once(' ').unwrap().1.to_owned()).collect();
+    keys.sort();
+    keys
+}
+
+/// With systemd, and an sshd that listens and has to take up the new keys.
+#[test]
+fn a_real_machine_takes_up_its_own_keys() {
+    let project = Project::new();
+    let machine = RealMachine::boot(&project, "");
+    project.config(&[("server", 1)], &format!("proxy_command: \"{}\"\nserver_user: root", machine.way()));
+    project.provision();
+    first_boot(&machine, &project, &String::from_utf8(user_data(&project)).unwrap());
+    let given = state(&project)["nodes"][0]["first_contact"]["given"].as_str().unwrap().to_owned();
+    assert_eq!(shown_by(&machine), [given.as_str()]);
+    project.succeeds(WAIT);
+    let mut known: Vec<String> = known_hosts(&project).lines().map(|l| l.split_once(' ').unwrap().1.to_owned()).collect();
+    known.sort();
+    assert_eq!(shown_by(&machine), known, "what is known is what it shows");
+    assert!(known.len() == 2 && !known.contains(&given), "{known:?}");
+    let out = said(&project.succeeds(&["exec", "lab", "server-0", "--", "ls /etc/ssh; systemctl is-active ssh"]));
+    assert!(out.contains("active") && !out.contains("opsrun-new"), "{out}");
+    project.deprovision("a real machine");
+}
+
+/// Whoever has lost the folder, or never had it, knows the machines all the same.
+#[test]
+fn who_adopts_a_lab_knows_its_host_keys() {
+    let project = reachable(TWO, "");
+    project.succeeds(WAIT);
+    let keys = |text: &str| {
+        text.lines().filter(|l| l.contains("ssh-ed25519")).map(str::to_owned).collect::<std::collections::BTreeSet<_>>()
+    };
+    let before = keys(&known_hosts(&project));
+    std::fs::rename(project.path("deployments/lab"), project.path("lost")).unwrap();
+    let out = said(&project.succeeds(&["adopt", "lab", "configs/lab.yml", "--key", "lost/keys/id_ed25519"]));
+    assert!(!out.contains("host keys"), "{out}");
+    assert_eq!(before, keys(&known_hosts(&project)));
+    let ssh = std::fs::read_to_string(project.path("deployments/lab/ssh_config")).unwrap();
+    assert!(ssh.contains("StrictHostKeyChecking yes") && !ssh.contains("accept-new"), "{ssh}");
+    project.succeeds(&["exec", "lab", "*", "--", "true"]);
+    project.deprovision("adopted");
 }

@@ -3,6 +3,7 @@
 use crate::aws::REGION;
 use crate::lab::in_the_console;
 use crate::project::{FULL, PROVISION, Project, said};
+use crate::real::RealMachine;
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
@@ -328,11 +329,7 @@ fn a_lost_folder_is_built_anew() {
     let said_so = project.fails(2, &["adopt", "lab", "configs/lab.yml"]);
     assert!(said_so.contains("deployments/lab is there already"), "{said_so}");
     lose_folder(&project);
-    // But for the host keys, which no tag tells.
-    let ssh_config = |folder: &str| {
-        let text = std::fs::read_to_string(project.path(folder).join("ssh_config")).unwrap();
-        text.lines().filter(|l| !l.contains("StrictHostKeyChecking")).map(|l| format!("{l}\n")).collect::<String>()
-    };
+    let ssh_config = |folder: &str| std::fs::read_to_string(project.path(folder).join("ssh_config")).unwrap();
     let ssh = ssh_config("lost");
     project.aws.forget();
 
@@ -378,17 +375,8 @@ fn the_timer_of_a_real_machine() {
     let key = project.path("key");
     let made = std::process::Command::new("ssh-keygen").args(["-q", "-N", "", "-t", "ed25519", "-f"]).arg(&key).status().unwrap();
     assert!(made.success());
-    let machine = |words: &[&str]| {
-        let cache = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("machine-cache");
-        let out = project.command(words).env("OPSRUN_CACHE", cache).output().unwrap();
-        assert!(out.status.success(), "{words:?}: {}", said(&out));
-        out
-    };
-    project.write("configs/real.yml", "provider: machine\nserver_count: 1\nprivate_key_path: ../key\n");
-    machine(&["provision", "real", "configs/real.yml", "--yes"]);
-    let status: Value = serde_json::from_slice(&machine(&["status", "real", "--json"]).stdout).unwrap();
-    let (host, port) = (status["nodes"][0]["address"].as_str().unwrap(), &status["nodes"][0]["port"]);
-    let through = format!("bash -c 'exec 3<>/dev/tcp/{host}/{port}; cat <&3 & cat >&3; kill $!'");
+    let machine = RealMachine::boot(&project, "private_key_path: ../key\n");
+    let through = machine.way();
     let more = format!(
         "expires: 12h\nexpires_action: terminate\nclient_user: root\nprivate_key_path: ../key\nhost_keys: pin\nproxy_command: \"{through}\""
     );
@@ -406,13 +394,12 @@ fn the_timer_of_a_real_machine() {
     project.succeeds(&["extend", "lab", "0s", "--shorten"]);
     let deadline = Instant::now() + Duration::from_secs(60);
     loop {
-        let status: Value = serde_json::from_slice(&machine(&["status", "real", "--json"]).stdout).unwrap();
-        if status["nodes"][0]["status"] != "running" {
+        let node = machine.node();
+        if node["status"] != "running" {
             break;
         }
-        assert!(Instant::now() < deadline, "it did not turn itself off: {status:#}");
+        assert!(Instant::now() < deadline, "it did not turn itself off: {node:#}");
         std::thread::sleep(Duration::from_millis(500));
     }
-    machine(&["deprovision", "real", "--yes"]);
     project.deprovision("it had a real machine");
 }

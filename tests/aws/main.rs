@@ -11,3 +11,4 @@ mod kill;
 mod lab;
 mod life;
 mod project;
+mod real;
