@@ -83,6 +83,21 @@ pub fn mask(text: &str) -> Cow<'_, str> {
     out
 }
 
+/// Masks within the texts of a value: in its JSON, a secret that is a number would tear the numbers apart.
+pub fn mask_texts(value: &mut serde_json::Value) {
+    use serde_json::Value;
+    match value {
+        Value::String(text) => {
+            if let Cow::Owned(masked) = mask(text) {
+                *text = masked;
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(mask_texts),
+        Value::Object(map) => map.values_mut().for_each(mask_texts),
+        _ => {}
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -6,6 +6,7 @@ use super::deploying::{Painter, document, summary};
 use super::run::{host_with, run_name};
 use crate::base::error::{Error, Result};
 use crate::base::event::Cx;
+use crate::base::secret::mask_texts;
 use crate::domain::config::Config;
 use crate::domain::deployment::{Deployment, open_awake};
 use crate::domain::resource::Mode;
@@ -109,7 +110,9 @@ pub fn run(args: &Args, app: &App) -> Result<()> {
     let outcome = on_script_thread(&host, || deploy.run(&host, how, &watch))?;
     drop(lock);
     let told = outcome.and_then(|rollout| {
-        let doc = document(&args.name, &deploy, &rollout, how.mode, started, begun.elapsed());
+        let mut doc = document(&args.name, &deploy, &rollout, how.mode, started, begun.elapsed());
+        // What a command said on its stderr is in it, too.
+        mask_texts(&mut doc);
         folder.keep("deploy.json", format!("{doc:#}\n").as_bytes())?;
         if args.json {
             app.ui.json(&doc)?;

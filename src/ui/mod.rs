@@ -138,7 +138,7 @@ impl Ui {
     pub fn json(&self, value: &impl serde::Serialize) -> Result<()> {
         let broken = |e: serde_json::Error| Error::internal(format!("cannot write JSON: {e}"));
         let mut value = serde_json::to_value(value).map_err(broken)?;
-        mask_texts(&mut value);
+        secret::mask_texts(&mut value);
         self.line(&serde_json::to_string_pretty(&value).map_err(broken)?);
         Ok(())
     }
@@ -222,20 +222,5 @@ impl Listener for Ui {
             Event::Label { id, label } => inner.bars.label(id, &secret::mask(&label)),
             Event::End { id } => inner.bars.end(id),
         }
-    }
-}
-
-/// Masks within the texts of a value: in its JSON, a secret that is a number would tear the numbers apart.
-fn mask_texts(value: &mut serde_json::Value) {
-    use serde_json::Value;
-    match value {
-        Value::String(text) => {
-            if let std::borrow::Cow::Owned(masked) = secret::mask(text) {
-                *text = masked;
-            }
-        }
-        Value::Array(items) => items.iter_mut().for_each(mask_texts),
-        Value::Object(map) => map.values_mut().for_each(mask_texts),
-        _ => {}
     }
 }

@@ -41,6 +41,13 @@ fn they_come_from_the_environment_and_the_config_and_are_shown_nowhere() {
         assert!(!all.contains("one-for-all") && !all.contains("two-for-app"), "{all}");
     }
     assert!(stdout(&again).contains("0 of 1 node changed"), "{}", stdout(&again));
+    // What a command that fails says of one is kept with the run.
+    lab.write(
+        "roles/web/main.rhai",
+        "fn apply(nodes, vars) { nodes.sh(`echo it is $P; echo and $P >&2; false`, #{ env: #{ P: vars.password } }); }",
+    );
+    let failed = deploy(&lab, &[]);
+    assert!(stderr(&failed).contains("and ***") && !stderr(&failed).contains("one-for-all"), "{}", stderr(&failed));
     assert_eq!(on_node(&lab, "server-0", "tr o 0 < conf; tr o 0 < given"), "app 0ne-f0r-all tw0-f0r-app\n0ne-f0r-all");
     for file in walkdir::WalkDir::new(lab.path("deployments/lab")).into_iter().flatten().filter(|e| e.file_type().is_file()) {
         if file.path().components().any(|c| c.as_os_str() == "local") {
