@@ -1,6 +1,7 @@
 //! Real machines through the real binary: made, used, limited, stopped, multiplied, killed, and gone without a trace.
 //!
-//! Needs Linux, root, and: apt-get install systemd-container debootstrap iproute2 nftables. The base system is built once, in `target`.
+//! Needs Linux, root, and: apt-get install systemd-container debootstrap iproute2 nftables. The base system is built once, in this
+//! user's cache.
 
 #[path = "common/lab.rs"]
 mod lab;
@@ -103,7 +104,7 @@ impl Drop for Site {
 }
 
 fn cache() -> PathBuf {
-    Path::new(env!("CARGO_TARGET_TMPDIR")).join("machine-cache")
+    lab::shared_cache()
 }
 
 fn walk(dir: &Path) -> Vec<PathBuf> {

@@ -33,7 +33,7 @@ impl Site {
 
     fn command(&self, words: &[&str]) -> Command {
         let mut command = self.0.command(words);
-        command.env("OPSRUN_CACHE", Path::new(env!("CARGO_TARGET_TMPDIR")).join("machine-cache"));
+        command.env("OPSRUN_CACHE", lab::shared_cache());
         command.env("TEST_TOKEN", "token-of-this-test");
         command
     }

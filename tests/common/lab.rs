@@ -4,6 +4,12 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+/// This user's own cache: the Debian base system and downloads are kept there for all tests.
+pub fn shared_cache() -> PathBuf {
+    let home = || PathBuf::from(std::env::var_os("HOME").expect("HOME is set")).join(".cache");
+    std::env::var_os("XDG_CACHE_HOME").map_or_else(home, PathBuf::from).join("opsrun")
+}
+
 /// A temporary project. Its deployments are removed when it goes.
 pub struct Lab {
     dir: tempfile::TempDir,

@@ -2,14 +2,13 @@
 //!
 //! Needs Linux, root, and: apt-get install systemd-container debootstrap iproute2 nftables.
 
-use crate::lab::{Lab, assert_ok, stderr, stdout};
+use crate::lab::{Lab, assert_ok, shared_cache, stderr, stdout};
 use crate::roles::on_node;
-use std::path::Path;
 
 /// A project with one Debian machine, server-0, and the role `web`.
 fn machine(main: &str) -> Lab {
     let lab = Lab::new();
-    let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("machine-cache");
+    let cache = shared_cache();
     std::fs::create_dir_all(&cache).unwrap();
     std::os::unix::fs::symlink(cache, lab.path("cache")).unwrap();
     lab.write("configs/m.yml", "provider: machine\nserver_count: 1\n");
