@@ -9,6 +9,7 @@ pub mod error;
 pub mod event;
 pub mod host;
 pub mod money;
+pub mod network;
 pub mod project;
 pub mod secret;
 pub mod shell;

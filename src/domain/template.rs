@@ -11,12 +11,13 @@ use serde_json::Value;
 /// Fills in a template. `name` is what errors call it: its file, or `template`.
 ///
 /// Filters beside minijinja's own: `quote` (one shell word; a list becomes several), `to_json`, `to_yaml`.
-/// Nothing is escaped for HTML, and the last line break stays.
+/// Nothing is escaped for HTML, the last line break stays, and a line that holds only `{% … %}` leaves no line behind.
 pub fn render(name: &str, text: &str, vars: &Value) -> Result<String> {
     let mut environment = Environment::new();
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
     let mut syntax = SyntaxConfig::builder();
-    syntax.keep_trailing_newline(true);
+    // As Ansible does: a line that holds only `{% … %}` leaves no line behind.
+    syntax.keep_trailing_newline(true).trim_blocks(true).lstrip_blocks(true);
     environment.set_syntax(syntax.build().map_err(|e| Error::internal(e.to_string()))?);
     environment.set_debug(true);
     environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
@@ -126,11 +127,17 @@ mod tests {
     #[test]
     fn fills_in_and_keeps_the_last_line_break() {
         let vars = json!({ "name": "a b", "list": ["x", "it's"], "map": { "k": [1, null] }, "on": true });
-        assert_eq!(render("t", "n={{ name }} {% if on %}<&>{% endif %}\n", &vars).unwrap(), "n=a b <&>\n");
+        assert_eq!(render("t", "n={{ name }} {% if on %}<&>{% endif %} .\n", &vars).unwrap(), "n=a b <&> .\n");
         assert_eq!(render("t", "{{ name|quote }} {{ list|quote }}", &vars).unwrap(), "'a b' x 'it'\\''s'");
         assert_eq!(render("t", "{{ map|to_json }}", &vars).unwrap(), r#"{"k":[1,null]}"#);
         assert_eq!(render("t", "m:\n  {{ map|to_yaml|indent(2) }}\n", &vars).unwrap(), "m:\n  k:\n    - 1\n    - null\n");
         assert_eq!(render("t", "{{ nothing|default('x') }}", &vars).unwrap(), "x");
+    }
+
+    #[test]
+    fn a_line_that_holds_only_a_block_leaves_no_line_behind() {
+        let text = "servers:\n  {% for s in list %}\n  - {{ s }}\n  {% endfor %}\n{% if on %}\n{# why #}\n\nend\n{% endif %}\n";
+        assert_eq!(render("t", text, &json!({ "list": ["a", "b"], "on": true })).unwrap(), "servers:\n  - a\n  - b\n\nend\n");
     }
 
     #[test]

@@ -57,8 +57,8 @@ fn site() -> Lab {
     lab.write("roles/web/files/motd", "welcome\n");
     lab.write(
         "roles/web/templates/site.conf",
-        "listen {{ node.address }}:{{ port }}\nname {{ node.name }}\n{% if facts.cpus > 0 %}has cpus{% endif %}\n\
-         {% for n in groups.server %}peer {{ n.name }}\n{% endfor %}",
+        "listen {{ node.address }}:{{ port }}\nname {{ node.name }}\n{% if facts.cpus > 0 %}\nhas cpus\n{% endif %}\n\
+         {% for n in groups.server %}\npeer {{ n.name }}\n{% endfor %}\n",
     );
     lab
 }

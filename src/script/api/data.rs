@@ -90,6 +90,7 @@ pub mod module {
 
     /// Fills in a template: `{{ name }}`, `{% for x in list %}…{% endfor %}`, `{% if on %}…{% endif %}` (minijinja, as in Jinja2).
     ///
+    /// A line that holds only `{% … %}` leaves no line behind, as in Ansible.
     /// A variable that is not set is an error with its line and the nearest name; `{{ x | default("y") }}` says otherwise.
     /// Values may be secrets. Filters beside the usual ones: `quote` (one shell word; a list becomes several),
     /// `to_json`, `to_yaml`, `indent(n)`.

@@ -10,6 +10,7 @@
 //! The first line of the manual is one sentence; then details; then `# Example` with a fenced `rhai` block, which a test runs.
 
 pub mod accounts;
+pub mod addresses;
 pub mod amounts;
 pub mod commands;
 pub mod control;
@@ -53,6 +54,7 @@ pub const TYPES: &[&str] = &["Deployment", "Forward", "Jobs", "Nodes", "Object",
 pub fn register(engine: &mut Engine) {
     engine
         .register_global_module(exported_module!(accounts::module).into())
+        .register_global_module(exported_module!(addresses::module).into())
         .register_global_module(exported_module!(amounts::module).into())
         .register_global_module(exported_module!(commands::module).into())
         .register_global_module(exported_module!(control::module).into())
