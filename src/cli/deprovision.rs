@@ -6,12 +6,12 @@ use super::provision::declined;
 use super::table::nodes;
 use crate::base::error::Result;
 use crate::base::suggest;
-use crate::domain::deployment::{self, Deployment};
+use crate::domain::deployment::{self, Deployment, Fixture};
 use clap_complete::engine::ArgValueCandidates;
 
 /// Remove a deployment: its nodes, all that runs on them, and its folder
 ///
-/// Interrupted, it goes on when run again. A deployment that does not exist is fine: there is nothing to remove.
+/// Shows first what goes with it in the cloud. Interrupted, it goes on when run again. A deployment that does not exist is fine: there is nothing to remove.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -27,14 +27,29 @@ pub struct Args {
 }
 
 pub fn run(args: &Args, app: &App) -> Result<()> {
-    if !args.yes && Deployment::exists(&app.project, &args.name) {
-        ask(args, app)?;
+    if Deployment::exists(&app.project, &args.name) {
+        show(args, app)?;
+        if !args.yes {
+            ask(args, app)?;
+        }
     }
     match app.block_on(deployment::destroy(&app.project, &args.name, &app.cx))? {
         Some(gone) => app.ui.note(&format!("deployment {} is removed ({})", args.name, nodes(gone.len()))),
         None => app.ui.note(&nothing(args, app)),
     }
     Ok(())
+}
+
+/// What goes besides the nodes that everybody knows of.
+fn show(args: &Args, app: &App) -> Result<()> {
+    let style = app.ui.err_style();
+    let all = app.block_on(deployment::belongings(&app.project, &args.name, &app.cx));
+    // Where it cannot be read what there is, the removal itself says why.
+    for Fixture { what, reason, .. } in all.iter().flatten() {
+        let reason = if reason.is_empty() { String::new() } else { format!(" ({reason})") };
+        app.ui.note(&style.red(&format!("  - REMOVE {what}{reason}")));
+    }
+    app.cx.cancel.check()
 }
 
 fn ask(args: &Args, app: &App) -> Result<()> {

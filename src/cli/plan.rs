@@ -86,7 +86,7 @@ pub fn render(plan: &Plan, style: Style) -> String {
         };
         out += &format!("{painted}\n");
     }
-    for Fixture { fate, what, reason } in &plan.resources {
+    for Fixture { fate, what, reason, .. } in &plan.resources {
         let line = |sign: &str, word: &str| {
             let reason = if reason.is_empty() { String::new() } else { format!(": {reason}") };
             format!("  {sign} {word} {what}{reason}")

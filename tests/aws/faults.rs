@@ -67,6 +67,7 @@ fn without_room_at_all_it_says_so_and_leaves_no_instance() {
         assert!(said.contains(word), "{word}: {said}");
     }
     assert!(project.instances().is_empty());
+    assert!(project.aws.resources(REGION).iter().all(|r| r.kind != "subnet"), "subnets that nothing is in\n{}", project.story());
     // Later there is room.
     project.aws.script(&json!([]));
     project.provision();
@@ -127,7 +128,7 @@ fn an_instance_that_always_ends_shows_its_reason() {
 fn throttling_is_sat_out() {
     let project = Project::new();
     project.config(FULL, "");
-    project.aws.script(&json!([{ "do": "throttle", "every": 5 }]));
+    project.aws.script(&json!([{ "do": "throttle", "every": 5, "first": 40 }]));
     project.provision();
     project.assert_lab(FULL, "every fifth call was throttled");
     project.deprovision("throttled");
@@ -273,6 +274,7 @@ fn two_who_start_the_same_name() {
     first.assert_lab(FULL, "two started the same name");
     // Who lost has nothing, and takes nothing away.
     let theirs = if one.status.success() { second.path().to_owned() } else { first.path("") };
+    assert!(!theirs.join("deployments/lab").exists(), "{}", said(loser));
     let ended = first.command(DEPROVISION).current_dir(theirs).output().unwrap();
     assert!(ended.status.success(), "{}", said(&ended));
     first.assert_lab(FULL, "who lost has deprovisioned");

@@ -8,7 +8,7 @@ use crate::project::{DEPROVISION, FULL, Groups, PROVISION, Project, said};
 use std::time::{Duration, Instant};
 
 /// How far apart the points are that a test takes when it does not take all: odd, so that befores and afters take turns.
-const STRIDE: usize = 9;
+const STRIDE: usize = 13;
 
 struct Scenario {
     what: &'static str,

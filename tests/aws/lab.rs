@@ -218,6 +218,7 @@ fn a_borrowed_vpc_stays() {
 pub fn in_the_console(project: &Project, script: &str) -> String {
     let mut python = std::process::Command::new(crate::aws::python());
     project.aws.environment(&mut python);
+    python.env("AWS_ACCESS_KEY_ID", "console");
     let text = format!("import boto3\nec2 = boto3.client('ec2', region_name='{REGION}')\nIMAGE = '{IMAGE}'\n{script}");
     let out = python.args(["-c", &text]).output().unwrap();
     assert!(out.status.success(), "{}", said(&out));

@@ -4,6 +4,7 @@
 #[path = "../common/aws.rs"]
 mod aws;
 mod contact;
+mod drift;
 mod faults;
 mod images;
 mod input;
@@ -12,3 +13,4 @@ mod lab;
 mod life;
 mod project;
 mod real;
+mod recover;

@@ -4,6 +4,7 @@ use crate::aws::{Aws, REGION, Resource};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::OnceLock;
 
 /// One of moto's own images.
 pub const IMAGE: &str = "ami-1e749f67";
@@ -16,6 +17,22 @@ pub const FULL: Groups = &[("server", 3), ("client", 2), ("monitor", 1)];
 pub struct Project {
     dir: tempfile::TempDir,
     pub aws: Aws,
+}
+
+/// What `opsrun aws policy` prints.
+static POLICY: OnceLock<String> = OnceLock::new();
+
+/// Whatever a test had opsrun call must be in the policy that `opsrun aws policy` prints.
+impl Drop for Project {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            return;
+        }
+        let policy = POLICY.get_or_init(|| String::from_utf8(self.succeeds(&["aws", "policy"]).stdout).unwrap());
+        let actions = self.aws.actions(crate::aws::KEY);
+        let missing: Vec<&String> = actions.iter().filter(|action| !policy.contains(&format!("\"{action}\""))).collect();
+        assert!(missing.is_empty(), "called, and not in the policy: {missing:?}");
+    }
 }
 
 impl Project {

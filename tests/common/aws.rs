@@ -15,6 +15,8 @@ use std::time::Duration;
 static IDLE: Mutex<Vec<Server>> = Mutex::new(Vec::new());
 
 pub const REGION: &str = "eu-central-1";
+/// The access key of programs that are tested.
+pub const KEY: &str = "lab";
 
 /// One empty cloud, for one test.
 pub struct Aws {
@@ -149,7 +151,7 @@ impl Aws {
         }
         command
             .env("AWS_ENDPOINT_URL", self.endpoint())
-            .env("AWS_ACCESS_KEY_ID", "lab")
+            .env("AWS_ACCESS_KEY_ID", KEY)
             .env("AWS_SECRET_ACCESS_KEY", "none")
             .env("AWS_EC2_METADATA_DISABLED", "true")
             .env("AWS_CONFIG_FILE", "/dev/null")
@@ -192,7 +194,12 @@ impl Aws {
     }
 
     pub fn calls_of(&self, action: &str) -> Vec<Call> {
-        self.calls().into_iter().filter(|c| c.action == action).collect()
+        self.calls().into_iter().filter(|c| c.action == action && !c.dry_run).collect()
+    }
+
+    /// Every action that was called with this access key since the start, whatever was forgotten: `ec2:RunInstances`.
+    pub fn actions(&self, key: &str) -> Vec<String> {
+        serde_json::from_value(self.get(&format!("actions?key={key}"))).unwrap()
     }
 
     /// The calls that changed something or tried to.

@@ -130,6 +130,10 @@ class Cloud:
             if call.action == "RunInstances":
                 return self.run_instances(call, effects)
             self.fail_launches(call)
+            if effects.page:
+                # A page may hold fewer than were asked for, and what a page holds are reservations:
+                # https://docs.aws.amazon.com/AWSEC2/latest/APIReference/Query-Requests.html#api-pagination
+                call = call.with_params(call.action, {**call.params, "MaxResults": effects.page["most"]})
             doomed = self.interfaces_of(call, values(call.params, "InstanceId")) if call.action == "TerminateInstances" else []
             status, headers, body = self.forward(self.with_token_filter(call))
             self.delete_interfaces(call, doomed)

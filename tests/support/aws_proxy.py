@@ -156,6 +156,7 @@ class Proxy:
     def fresh(self):
         with self.lock:
             self.rules, self.calls, self.cloud = aws_rules.Rules([]), [], aws_ec2.Cloud(self.forward)
+            self.actions = set()
 
     def forget(self):
         self.stop.release()
@@ -181,6 +182,7 @@ class Proxy:
         with self.lock:
             call.number = note["number"] = len(self.calls) + 1
             self.calls.append(note)
+            self.actions.add((call.key, f"{call.service}:{call.action}"))
             rules, cloud = self.rules, self.cloud
         try:
             hold = self.stop.arrives(call)
@@ -235,6 +237,9 @@ class Proxy:
         elif (method, path) == ("GET", "calls"):
             with self.lock:
                 return list(self.calls)
+        elif (method, path) == ("GET", "actions"):
+            with self.lock:
+                return sorted(action for key, action in self.actions if key == query["key"])
         elif (method, path) == ("GET", "resources"):
             return aws_resources.resources(self.cloud, own_call(query.get("region", "us-east-1")))
         elif (method, path) == ("GET", "machine"):

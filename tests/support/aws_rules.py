@@ -15,17 +15,18 @@ What happens to them, in `do`:
   wait          seconds, before anything else
   hide          what the call makes is in no Describe answer that would show it: `describes` of them, or `seconds` long
   slow_start    its instances stay pending, `describes` answers or `seconds` long;   slow_end: they stay shutting-down
+  page          a Describe gives no more than `most` at once, and a token for the rest
   launch_fails  its instances (or `count` of them) are pending for `describes` (1) answers, then terminated with `code`, `message`
 """
 
 import fnmatch
 import threading
 
-DOES = ["error", "throttle", "deny", "capacity", "quota", "drop", "lose", "wait", "hide", "slow_start", "slow_end", "launch_fails"]
+DOES = ["error", "throttle", "deny", "capacity", "quota", "drop", "lose", "wait", "hide", "slow_start", "slow_end", "launch_fails", "page"]
 # What can only happen to launches, or to ends.
 ONLY = dict.fromkeys(["capacity", "quota", "slow_start", "launch_fails"], "RunInstances") | {"slow_end": "TerminateInstances"}
 KEYS = {"action", "zone", "type", "market", "where", "after", "first", "every", "do", "code", "message", "status"}
-KEYS |= {"available", "seconds", "describes", "count"}
+KEYS |= {"available", "seconds", "describes", "count", "most"}
 
 
 class Effects:
@@ -33,7 +34,7 @@ class Effects:
 
     def __init__(self):
         self.error, self.drop, self.lose, self.waits = None, False, False, []
-        self.hide, self.slow_start, self.slow_end, self.launch_fails = None, None, None, None
+        self.hide, self.slow_start, self.slow_end, self.launch_fails, self.page = None, None, None, None, None
 
 
 class Rule:
@@ -49,7 +50,10 @@ class Rule:
         text = self.text
         actions = text.get("action", ONLY.get(text["do"], "*"))
         actions = actions if isinstance(actions, list) else [actions]
-        if not any(fnmatch.fnmatchcase(call.action, a) for a in actions):
+        # Who creates something with tags needs CreateTags as well:
+        # https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/supported-iam-actions-tagging.html
+        tagged = text["do"] == "deny" and "CreateTags" in actions and "TagSpecification.1.ResourceType" in call.params
+        if not tagged and not any(fnmatch.fnmatchcase(call.action, a) for a in actions):
             return False
         for key in ("zone", "type", "market"):
             if key in text and not fnmatch.fnmatchcase(place.get(key, ""), text[key]):
@@ -74,7 +78,9 @@ class Rule:
             status, code, message = 503, "RequestLimitExceeded", "Request limit exceeded."
         elif do == "deny":
             status, code = 403, "UnauthorizedOperation"
-            message = f"You are not authorized to perform this operation. User: arn:aws:iam::123456789012:user/lab is not authorized to perform: ec2:{call.action}"
+            denied = text.get("action", call.action)
+            denied = denied if isinstance(denied, str) and denied.isalpha() else call.action
+            message = f"You are not authorized to perform this operation. User: arn:aws:iam::123456789012:user/lab is not authorized to perform: ec2:{denied}"
         elif do == "capacity":
             if place.get("most", 0) <= self.available:
                 self.available -= place.get("most", 0)
@@ -111,7 +117,7 @@ class Rules:
                     effects.waits.append(float(rule.text.get("seconds", 0)))
                 elif do in ("drop", "lose"):
                     setattr(effects, do, True)
-                elif do in ("hide", "slow_start", "slow_end", "launch_fails"):
+                elif do in ("hide", "slow_start", "slow_end", "launch_fails", "page"):
                     setattr(effects, do, rule.text)
                 elif effects.error is None:
                     effects.error = rule.error(call, place)

@@ -202,6 +202,14 @@ pub fn check(config: &Config) -> Result<()> {
                 .hint("Give both, or neither: then the credentials that every AWS tool uses are taken."));
         }
     }
+    for group in &config.groups {
+        let is = |key: &str, value: Value| group.options.get(key) == Some(&value);
+        if is("spot", true.into()) && is("state", "stopped".into()) {
+            let error = Error::config(format!("group `{}`: a one-time spot instance cannot be stopped", group.name));
+            let error = at_key(config, error, &format!("groups.{}.state", group.name));
+            return Err(error.hint("Take `spot: true` away, or set the group's count to 0."));
+        }
+    }
     for group in config.groups.iter().filter(|g| g.count > 0) {
         for needed in ["instance_type", "ami"] {
             if !group.options.contains_key(needed) {

@@ -9,7 +9,8 @@ use crate::base::endpoint::HostKeyPolicy;
 use crate::base::error::{Error, Kind, Result, ResultExt};
 use crate::base::event::Cx;
 use crate::domain::config::{Config, HostKeys, ProviderKind};
-use crate::transport::provider::{NodeFound, NodeSpec, NodeStatus, Site};
+use crate::transport::provider::{Fate, Fixture, NodeFound, NodeSpec, NodeStatus, Site};
+use crate::transport::state::journal::{Entry, What};
 use crate::transport::state::lock::Lock;
 use crate::transport::state::{NodeRecord, Record, Store, ssh_files};
 use uuid::Uuid;
@@ -26,9 +27,15 @@ pub enum Wait<'a> {
 pub async fn apply(request: &Request, shown: &Plan, wait: Wait<'_>, cx: &Cx) -> Result<Deployment> {
     let deployment = {
         let lock = request.store.lock_new(&format!("opsrun provision {}", request.name()))?;
-        let (record, mut plan) = begin(request, shown, &lock, cx).await?;
-        plan.resources.clone_from(&shown.resources);
-        change(request, record, &plan, &lock, cx).await.map_err(Error::begun)?
+        let (record, plan) = begin(request, shown, &lock, cx).await?;
+        match change(request, record, &plan, &lock, cx).await {
+            Err(error) if plan.new && nothing_made(request)? => {
+                // Another was quicker, or the very first call was refused: there is no deployment.
+                request.store.remove(lock)?;
+                return Err(error.begun());
+            }
+            other => other.map_err(Error::begun)?,
+        }
     };
     // The lock is given back: waiting may take long, and changes nothing that others do not.
     if let Wait::UntilAllAnswer(reach) = wait {
@@ -48,11 +55,12 @@ async fn begin(request: &Request, shown: &Plan, lock: &Lock, cx: &Cx) -> Result<
         refuse_foreign_files(request)?;
         Vec::new()
     };
-    let plan = compare(request, old.as_ref(), &found)?;
-    refuse_surprises(shown, &plan)?;
+    let mut plan = compare(request, old.as_ref(), &found)?;
     refuse_losses(request, &plan)?;
     request.check_cost(&plan)?;
     let mut record = old.unwrap_or_else(|| request.record(Uuid::new_v4()));
+    plan.resources = request.provider.survey(&site(store, &record, &request.config), &plan.specs, cx).await?.fixtures;
+    refuse_surprises(shown, &plan)?;
     record.inputs.clone_from(&request.inputs);
     record.config = request.config.to_json();
     record.images.clone_from(&shown.images);
@@ -64,6 +72,16 @@ async fn begin(request: &Request, shown: &Plan, lock: &Lock, cx: &Cx) -> Result<
         key_files(store, &request.config).make(store.dir(), &format!("opsrun-{}", record.name))?;
     }
     Ok((record, plan))
+}
+
+/// Whether the journal shows that calls were made to a cloud, and that each of them came to nothing.
+fn nothing_made(request: &Request) -> Result<bool> {
+    let entries = request.store.journal().read()?;
+    let calls = entries.iter().filter(|e| matches!(e.what, What::Call { .. }));
+    let fruitless =
+        |call: &Entry| entries.iter().any(|e| e.id == call.id && matches!(&e.what, What::Reply { ids, .. } if ids.is_empty()));
+    let mut outcomes = calls.map(fruitless).peekable();
+    Ok(outcomes.peek().is_some() && outcomes.all(|nothing| nothing))
 }
 
 /// A folder without state that holds more than a crash in its first moments could have left is not ours to fill.
@@ -252,7 +270,7 @@ fn refuse_surprises(shown: &Plan, now: &Plan) -> Result<()> {
                 // To make it, whole or from what is there.
                 Action::Create | Action::Repair => matches!(before, Some(Action::Create | Action::Repair)),
                 // It may have come up meanwhile.
-                Action::Adjust => matches!(before, Some(Action::Adjust | Action::Repair)),
+                Action::Adjust => matches!(before, Some(Action::Adjust | Action::Repair | Action::Create)),
                 other => before == Some(other),
             };
             let was = before.map_or("not there", word);
@@ -263,6 +281,16 @@ fn refuse_surprises(shown: &Plan, now: &Plan) -> Result<()> {
     differences.extend(new.filter_map(|c| {
         let known = shown.changes.iter().any(|s| s.node == c.node && s.loses == c.loses);
         (!known).then(|| format!("{}: {}", c.node, c.loses.as_deref().unwrap_or_default()))
+    }));
+    differences.extend(now.resources.iter().filter(|f| !f.overdue).filter_map(|now| {
+        // To make it covers to bring it up to date: it may have come to light meanwhile.
+        let same = |s: &Fixture| s.what == now.what && (s == now || s.fate == Fate::Create);
+        let word = match now.fate {
+            Fate::Create => "create",
+            Fate::Change => "change",
+            Fate::Remove => "remove",
+        };
+        (!shown.resources.iter().any(same)).then(|| format!("{word} {}: {}", now.what, now.reason))
     }));
     if differences.is_empty() {
         return Ok(());

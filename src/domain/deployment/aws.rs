@@ -42,11 +42,12 @@ impl Calls for Kept {
         for entry in self.0.read()? {
             match entry.what {
                 What::Call { call, request } => {
-                    calls.push(Call { id: entry.id, at: entry.at, name: call, request, reply: None });
+                    calls.push(Call { id: entry.id, at: entry.at, name: call, request, reply: None, replied: None });
                 }
                 What::Reply { ids, error } => {
                     if let Some(call) = calls.iter_mut().find(|c| c.id == entry.id) {
                         call.reply = Some(error.map_or(Reply::Made(ids), Reply::Refused));
+                        call.replied = Some(entry.at);
                     }
                 }
                 _ => {}

@@ -1,12 +1,21 @@
 //! Removes a deployment: its nodes, all that carries its UUID, and last its folder.
 
-use super::{config_of, provider_of, site};
+use super::{Fixture, config_of, provider_of, site};
 use crate::base::error::{Error, Kind, Result, ResultExt};
 use crate::base::event::Cx;
 use crate::base::project::Project;
 use crate::transport::provider::Provider;
 use crate::transport::state::{self, Store};
 use std::path::Path;
+
+/// What the removal of a deployment would take from where its nodes are, in the words of its provider. Reads only; empty where
+/// there is nothing but nodes, or no such deployment.
+pub async fn belongings(project: &Project, name: &str, cx: &Cx) -> Result<Vec<Fixture>> {
+    let store = Store::new(&project.deployments(), name)?;
+    let Some(record) = store.read()? else { return Ok(Vec::new()) };
+    let provider = provider_of(&store, &record)?;
+    provider.belongings(&site(&store, &record, &config_of(&record)?), cx).await
+}
 
 /// Removes the deployment. Returns the names of its nodes, or none when there was no such deployment.
 pub async fn destroy(project: &Project, name: &str, cx: &Cx) -> Result<Option<Vec<String>>> {

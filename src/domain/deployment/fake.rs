@@ -3,7 +3,7 @@
 use crate::base::endpoint::Endpoint;
 use crate::base::error::{Error, Kind, Result};
 use crate::base::event::Cx;
-use crate::transport::provider::{NodeFound, NodeSpec, NodeStatus, Provider, Site};
+use crate::transport::provider::{Fate, Fixture, NodeFound, NodeSpec, NodeStatus, Provider, Site, Survey};
 use async_trait::async_trait;
 use std::sync::{Arc, Mutex};
 
@@ -19,6 +19,7 @@ struct Inner {
     /// `create` fails once it has made this many.
     create_fails_after: Option<usize>,
     destroy_fails: bool,
+    fixtures: Vec<Fixture>,
 }
 
 impl Fake {
@@ -32,6 +33,11 @@ impl Fake {
 
     pub fn fail_destroy(&self, fails: bool) {
         self.with(|i| i.destroy_fails = fails);
+    }
+
+    /// What a survey finds to do besides nodes.
+    pub fn find(&self, fate: Fate, what: &str, reason: &str, overdue: bool) {
+        self.with(|i| i.fixtures.push(Fixture { fate, what: what.to_owned(), reason: reason.to_owned(), overdue }));
     }
 
     pub fn stop(&self, name: &str) {
@@ -57,6 +63,10 @@ impl Fake {
 impl Provider for Fake {
     fn name(&self) -> &'static str {
         "local"
+    }
+
+    async fn survey(&self, _: &Site, _: &[NodeSpec], _: &Cx) -> Result<Survey> {
+        Ok(Survey { fixtures: self.with(|i| i.fixtures.clone()), notes: Vec::new() })
     }
 
     async fn list(&self, _: &Site, _: &Cx) -> Result<Vec<NodeFound>> {

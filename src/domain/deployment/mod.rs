@@ -32,7 +32,7 @@ pub use account::locals;
 pub use adopt::{Adopted, Adoption, adopt};
 pub use apply::{Wait, apply};
 pub use cost::{Cost, CostChange};
-pub use destroy::destroy;
+pub use destroy::{belongings, destroy};
 pub use expiry::{Ending, Extended, extend, renew_timers, words as expiry_words};
 pub use plan::{Action, NodeChange, Plan, plan};
 pub use power::{Power, power, save_image};

@@ -151,6 +151,24 @@ async fn a_failure_halfway_is_written_down_and_the_next_apply_goes_on() {
     assert_eq!(half.uuid(), Deployment::open(&lab.project(), "lab").unwrap().uuid());
 }
 
+/// A rule that somebody opened after the plan was shown, and what an earlier command left to be ended.
+#[tokio::test]
+async fn apply_does_what_was_shown_to_what_is_no_node_too() {
+    let lab = Lab::new();
+    lab.apply(THREE).await;
+    let request = lab.request("server_count: 4\nclient_count: 1");
+    let shown = plan(&request, &Cx::quiet()).await.unwrap();
+    lab.provider.find(Fate::Remove, "subnet b", "no node is in it", true);
+    lab.provider.find(Fate::Change, "security group server", "close 3306", false);
+    lab.provider.take_log();
+    let error = apply(&request, &shown, Wait::No, &Cx::quiet()).await.unwrap_err();
+    assert!(error.message().ends_with("(change security group server: close 3306)"), "{error}");
+    assert!(lab.provider.take_log().is_empty());
+    let shown = plan(&request, &Cx::quiet()).await.unwrap();
+    apply(&request, &shown, Wait::No, &Cx::quiet()).await.unwrap();
+    assert_eq!(lab.provider.take_log(), ["create server-3"]);
+}
+
 #[tokio::test]
 async fn apply_does_what_was_shown_or_nothing() {
     let lab = Lab::new();

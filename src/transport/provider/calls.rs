@@ -18,6 +18,8 @@ pub struct Call {
     pub request: Value,
     /// None: it may have been made or not.
     pub reply: Option<Reply>,
+    /// When the reply was written down.
+    pub replied: Option<Timestamp>,
 }
 
 /// What came of a call.
@@ -35,7 +37,7 @@ pub struct Unwritten(Mutex<Vec<Call>>);
 impl Calls for Unwritten {
     fn begin(&self, name: &str, request: Value) -> Result<Uuid> {
         let id = Uuid::new_v4();
-        let call = Call { id, at: Timestamp::now(), name: name.to_owned(), request, reply: None };
+        let call = Call { id, at: Timestamp::now(), name: name.to_owned(), request, reply: None, replied: None };
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(call);
         Ok(id)
     }
@@ -44,6 +46,7 @@ impl Calls for Unwritten {
         let mut calls = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(call) = calls.iter_mut().find(|c| c.id == id) {
             call.reply = Some(reply);
+            call.replied = Some(Timestamp::now());
         }
         Ok(())
     }

@@ -135,6 +135,9 @@ pub struct Fixture {
     /// `security group server`
     pub what: String,
     pub reason: String,
+    /// It ends what an earlier command had begun: nobody needs to have been shown it.
+    #[serde(skip)]
+    pub overdue: bool,
 }
 
 /// What the words of a config that are not definite mean.
@@ -208,6 +211,12 @@ pub trait Provider: Send + Sync {
 
     /// Makes these nodes, and all that runs on them, not exist. Names that do not exist are fine.
     async fn destroy(&self, site: &Site, names: &[String], cx: &Cx) -> Result<()>;
+
+    /// What belongs to the deployment and would go with it, nodes included, in the words of the provider. Reads only. Empty where
+    /// there are only nodes.
+    async fn belongings(&self, _site: &Site, _cx: &Cx) -> Result<Vec<Fixture>> {
+        Ok(Vec::new())
+    }
 
     /// After the last node: removes all else that carries the deployment's UUID, and proves that nothing is left.
     async fn destroy_all(&self, site: &Site, cx: &Cx) -> Result<()>;

@@ -16,6 +16,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::OnceCell;
 
 /// How long one request may take, its retries apart.
 const REQUEST: Duration = Duration::from_secs(60);
@@ -72,6 +73,7 @@ pub struct Client {
     sts: aws_sdk_sts::Client,
     calls: Arc<dyn Calls>,
     settle: Duration,
+    account: OnceCell<String>,
 }
 
 impl Client {
@@ -110,11 +112,16 @@ impl Client {
             region,
             calls,
             settle: settings.settle,
+            account: OnceCell::new(),
         })
     }
 
     /// Fails unless the credentials are of the account in which the deployment lives. Returns the account.
     pub async fn account(&self, cx: &Cx) -> Result<String> {
+        self.account.get_or_try_init(|| self.ask_account(cx)).await.cloned()
+    }
+
+    async fn ask_account(&self, cx: &Cx) -> Result<String> {
         let answer = self.read("GetCallerIdentity", cx, self.sts.get_caller_identity().send()).await.map_err(|trouble| {
             // A region that does not exist shows as an address that cannot be found.
             let silent = trouble.is(|f| f.code.is_empty());
@@ -292,19 +299,33 @@ impl Client {
         }
     }
 
+    /// Whether something that was made then may still come to light.
+    pub fn may_appear(&self, made: Timestamp) -> bool {
+        Duration::try_from(Timestamp::now().duration_since(made)).unwrap_or_default() < self.settle
+    }
+
     /// Calls of this name whose end is not known.
     pub fn open(&self, call: &str) -> Result<Vec<Call>> {
-        Ok(self.calls.all()?.into_iter().filter(|c| c.name == call && c.reply.is_none()).collect())
+        Ok(self.all(call)?.into_iter().filter(|c| c.reply.is_none()).collect())
     }
 
     pub fn end(&self, id: uuid::Uuid, reply: Reply) -> Result<()> {
         self.calls.end(id, reply)
     }
 
+    /// All calls of this name.
+    pub fn all(&self, call: &str) -> Result<Vec<Call>> {
+        Ok(self.calls.all()?.into_iter().filter(|c| c.name == call).collect())
+    }
+
     /// IDs of all that calls of this name are known to have made.
     pub fn made(&self, call: &str) -> Result<Vec<String>> {
-        let made = self.calls.all()?.into_iter().filter(|c| c.name == call);
-        Ok(made.filter_map(|c| if let Some(Reply::Made(ids)) = c.reply { Some(ids) } else { None }).flatten().collect())
+        Ok(self
+            .all(call)?
+            .into_iter()
+            .filter_map(|c| if let Some(Reply::Made(ids)) = c.reply { Some(ids) } else { None })
+            .flatten()
+            .collect())
     }
 }
 

@@ -118,8 +118,9 @@ impl Fault {
     pub fn error(&self) -> Error {
         let Self { call, code, message, service, .. } = self;
         if self.is_denied() {
-            return Error::new(Kind::Provider, format!("AWS denies {service}:{call} to these credentials"))
-                .hint(format!("Have the IAM action {service}:{call} allowed. All that opsrun needs: opsrun aws policy"))
+            let action = denied_action(message).map_or_else(|| format!("{service}:{call}"), str::to_owned);
+            return Error::new(Kind::Provider, format!("AWS denies {action} to these credentials"))
+                .hint(format!("Have the IAM action {action} allowed. All that opsrun needs: opsrun aws policy"))
                 .hint(format!("AWS says: {}", without_blob(message)));
         }
         if STRANGERS.contains(&code.as_str()) {
@@ -171,7 +172,27 @@ impl From<Fault> for Error {
     }
 }
 
+/// The action that is missing, where AWS says it: one call may need several (its tags, the role of its profile).
+fn denied_action(message: &str) -> Option<&str> {
+    let (_, rest) = message.split_once("not authorized to perform: ")?;
+    let action = rest.split_whitespace().next()?.trim_end_matches(['.', ',']);
+    action.contains(':').then_some(action)
+}
+
 /// Denials carry a long encoded message that tells a reader nothing.
 fn without_blob(message: &str) -> &str {
     message.split(" Encoded authorization failure message").next().unwrap_or(message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_denial_names_the_action_that_is_missing() {
+        let message = "You are not authorized to perform this operation. User: arn:aws:iam::1:user/lab is not authorized to perform: \
+                       iam:PassRole on resource: arn:aws:iam::1:role/x because no identity-based policy allows it";
+        assert_eq!(denied_action(message), Some("iam:PassRole"));
+        assert_eq!(denied_action("You are not authorized to perform this operation."), None);
+    }
 }

@@ -6,7 +6,7 @@
 
 use super::bodies::Bodies;
 use super::client::{Answer, Client, Trouble, no_retries};
-use super::machine::Machine;
+use super::machine::{Launched, Machine, Origin};
 use super::network::{self, Network};
 use super::tags::{self, Tags};
 use super::user_data::Body;
@@ -33,6 +33,8 @@ use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 const CALL: &str = "RunInstances";
+/// Changing calls at the same time, of those that are needed for each node.
+const AT_ONCE: usize = 16;
 /// AWS knows a token for at least this long; an older request is looked for by its tags instead.
 const TOKEN_LIVES: Duration = Duration::from_secs(50 * 60);
 
@@ -100,10 +102,8 @@ impl Launch {
         if self.ends_itself {
             request = request.instance_initiated_shutdown_behavior(ShutdownBehavior::Terminate);
         }
-        if let Some(profile) = &self.instance_profile {
-            let by_name = IamInstanceProfileSpecification::builder();
-            let profile = if profile.starts_with("arn:") { by_name.arn(profile) } else { by_name.name(profile) };
-            request = request.iam_instance_profile(profile.build());
+        if let Some(name) = &self.instance_profile {
+            request = request.iam_instance_profile(profile(name));
         }
         if self.spot {
             let once = SpotMarketOptions::builder()
@@ -146,10 +146,34 @@ impl Launch {
     }
 }
 
+/// An instance profile by its name or ARN.
+pub fn profile(name: &str) -> IamInstanceProfileSpecification {
+    let profile = IamInstanceProfileSpecification::builder();
+    if name.starts_with("arn:") { profile.arn(name).build() } else { profile.name(name).build() }
+}
+
 fn ids(answer: &RunInstancesOutput) -> Vec<String> {
     let mut instances: Vec<_> = answer.instances().iter().collect();
     instances.sort_by_key(|i| i.ami_launch_index());
     instances.iter().filter_map(|i| i.instance_id()).map(str::to_owned).collect()
+}
+
+/// The launches of which the answer is not known.
+pub fn open(client: &Client) -> Result<Vec<Launch>> {
+    Ok(client.open(CALL)?.into_iter().filter_map(|call| serde_json::from_value(call.request).ok()).collect())
+}
+
+/// Which nodes the instances are that were launched so far.
+pub fn launched(client: &Client) -> Result<Launched> {
+    let mut nodes = Launched::new();
+    for call in client.all(CALL)? {
+        let (Some(Reply::Made(ids)), Some(at)) = (call.reply, call.replied) else { continue };
+        let Ok(launch) = serde_json::from_value::<Launch>(call.request) else { continue };
+        for (id, index) in ids.into_iter().zip(launch.indexes) {
+            nodes.insert(id, Origin { group: launch.group.clone(), index, tags: launch.tags.clone(), at });
+        }
+    }
+    Ok(nodes)
 }
 
 /// Sends every request again of which the answer is not known.
@@ -268,7 +292,7 @@ impl Order<'_> {
                 wait = (wait * 2).min(Duration::from_secs(60));
                 continue;
             }
-            return Err(self.refused(&misses));
+            return Err(self.refused(&misses, room));
         }
     }
 
@@ -276,14 +300,19 @@ impl Order<'_> {
         format!("{} {kind}", self.indexes.len())
     }
 
-    fn refused(&self, misses: &[String]) -> Error {
+    /// `room`: at least one attempt failed for want of room, not of quota.
+    fn refused(&self, misses: &[String], room: bool) -> Error {
         let many = self.indexes.len();
-        let error = Error::new(
-            Kind::Provider,
-            format!("AWS has no room for {many} node{} of group {}", if many == 1 { "" } else { "s" }, self.group),
-        );
-        let error = misses.iter().fold(error, |e, miss| e.hint(format!("Tried: {miss}.")));
-        error.hint("Name other zones (`fallback_zones`), or further types (`instance_type: [a, b]`), or ask for a higher quota.")
+        let nodes = format!("{many} node{} of group {}", if many == 1 { "" } else { "s" }, self.group);
+        let (message, advice) = if room {
+            let advice = "Name other zones (`fallback_zones`) or further types (`instance_type: [a, b]`), or try again later.";
+            (format!("AWS has no room for {nodes}"), advice)
+        } else {
+            let advice = "Ask for more in Service Quotas, or add a type of another quota (`instance_type: [a, b]`).";
+            (format!("the account's quota in {} does not allow {nodes}", self.client.region), advice)
+        };
+        let error = Error::new(Kind::Provider, message);
+        misses.iter().fold(error, |e, miss| e.hint(format!("Tried: {miss}."))).hint(advice)
     }
 
     async fn attempt(&self, kind: &str, zone: &str, attempt: u32, cx: &Cx) -> std::result::Result<(), Miss> {
@@ -296,7 +325,11 @@ impl Order<'_> {
         let body = (settings.user_data.is_some() || !body.0.is_empty()).then_some(body);
         let mut tags = aws.group_tags(site, self.group);
         tags.insert(tags::LAUNCH.to_owned(), token.clone());
-        tags.insert(tags::NODES.to_owned(), tags::ranges(&self.indexes));
+        // A tag holds 256 letters: the rest of a long list is in the journal.
+        let nodes = tags::ranges(&self.indexes);
+        if nodes.len() <= 256 {
+            tags.insert(tags::NODES.to_owned(), nodes);
+        }
         if let Some(key) = &self.first_key {
             tags.insert(tags::FIRST_KEY.to_owned(), key.public.clone());
         }
@@ -341,8 +374,13 @@ impl Order<'_> {
 /// Gives the instances of a launch their names, in launch order. Can be repeated.
 async fn name_all(client: &Client, ids: &[String], launch: &Launch, cx: &Cx) -> Result<()> {
     let nodes = ids.iter().zip(&launch.indexes);
-    let named = nodes.map(|(id, index)| Aws::name(client, id, &[], &launch.group, *index, cx));
-    futures::future::try_join_all(named).await.map(drop)
+    at_once(nodes.map(|(id, index)| Aws::name(client, id, &[], &launch.group, *index, cx)).collect()).await
+}
+
+/// Does what takes a call for each node: several at the same time, as many as AWS takes without being busy.
+pub async fn at_once(calls: Vec<impl Future<Output = Result<()>>>) -> Result<()> {
+    use futures::stream::{StreamExt, TryStreamExt};
+    futures::stream::iter(calls).buffer_unordered(AT_ONCE).try_collect().await
 }
 
 /// Ends the instances.

@@ -9,7 +9,25 @@ use crate::base::error::{Error, Kind, Result};
 use crate::base::event::Cx;
 use crate::transport::provider::{NodeFound, NodeSpec, NodeStatus, Site};
 use aws_sdk_ec2::types::{Filter, Instance, InstanceLifecycleType, InstanceStateName};
+use jiff::Timestamp;
 use serde_json::json;
+use std::collections::{HashMap, HashSet};
+
+/// The most that AWS gives in one answer.
+const PAGE: i32 = 1000;
+
+/// What each instance was launched as, by its ID.
+pub type Launched = HashMap<String, Origin>;
+
+/// What an instance was launched as.
+#[derive(Clone, Debug)]
+pub struct Origin {
+    pub group: String,
+    pub index: usize,
+    pub tags: Tags,
+    /// When AWS said so.
+    pub at: Timestamp,
+}
 
 /// One instance.
 #[derive(Clone, Debug)]
@@ -31,14 +49,25 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// None: not one of ours, or not said which.
-    fn of(instance: &Instance) -> Option<Self> {
-        let tags = tags::map(instance.tags());
-        let group = tags.get("Group")?.clone();
+    fn of(instance: &Instance, launched: &Launched) -> Option<Self> {
+        let id = instance.instance_id()?.to_owned();
+        let mut tags = tags::map(instance.tags());
         let place = usize::try_from(instance.ami_launch_index().unwrap_or_default()).ok()?;
         // Named once all of a launch are there; until then the launch says who is who.
         let named = tags.get("Index").and_then(|i| i.parse().ok());
-        let index = named.or_else(|| tags.get(tags::NODES).and_then(|n| tags::indexes(n).get(place).copied()))?;
+        let index = named.or_else(|| tags.get(tags::NODES).and_then(|n| tags::indexes(n).get(place).copied()));
+        // Where somebody took its tags away, the journal knows it still.
+        let origin = launched.get(&id);
+        let (group, index) = match (tags.get("Group"), index, origin) {
+            (Some(group), Some(index), _) => (group.clone(), index),
+            (_, _, Some(origin)) => (origin.group.clone(), origin.index),
+            _ => Default::default(),
+        };
+        for key in tags::OF_LAUNCH {
+            if let (false, Some(value)) = (tags.contains_key(key), origin.and_then(|o| o.tags.get(key))) {
+                tags.insert(key.to_owned(), value.clone());
+            }
+        }
         let text = |word: Option<&str>| word.filter(|w| !w.is_empty()).map(str::to_owned);
         let reason = instance.state_reason().and_then(|r| {
             let (code, message) = (r.code().unwrap_or_default(), r.message().unwrap_or_default());
@@ -46,7 +75,7 @@ impl Machine {
         });
         let volumes = instance.block_device_mappings().iter().filter_map(|m| text(m.ebs()?.volume_id()));
         Some(Self {
-            id: instance.instance_id()?.to_owned(),
+            id,
             state: instance.state().and_then(|s| s.name().cloned()).unwrap_or(InstanceStateName::Pending),
             group,
             index,
@@ -63,7 +92,12 @@ impl Machine {
     }
 
     pub fn name(&self) -> String {
-        format!("{}-{}", self.group, self.index)
+        if self.is_known() { format!("{}-{}", self.group, self.index) } else { self.id.clone() }
+    }
+
+    /// Whether anything says which node it is.
+    pub fn is_known(&self) -> bool {
+        !self.group.is_empty()
     }
 
     pub fn is_over(&self) -> bool {
@@ -113,6 +147,7 @@ impl Machine {
         });
         endpoint.proxy_command.clone_from(&settings.proxy_command);
         let own = self.tags.get(tags::HOST_KEY);
+        let stale = aws.stale_tags(site, self).into_keys();
         let options = json!({
             "id": self.id,
             "instance_type": self.kind,
@@ -120,10 +155,11 @@ impl Machine {
             "spot": self.spot,
             "availability_zone": self.zone,
             "state": self.state.as_str(),
+            "stale_tags": stale.collect::<Vec<_>>(),
             "user_data": self.tags.get(tags::USER_DATA),
+            "tags": self.tags,
             "volumes": self.tags.get(tags::VOLUMES),
             "instance_profile": self.tags.get(tags::PROFILE),
-            "tags": self.tags,
         });
         NodeFound {
             spec: NodeSpec {
@@ -147,13 +183,13 @@ impl Machine {
 
 impl Client {
     /// Every instance that matches, page by page.
-    async fn instances(&self, filter: Filter, cx: &Cx) -> Answer<Vec<Machine>> {
+    async fn instances(&self, filter: Filter, launched: &Launched, cx: &Cx) -> Answer<Vec<Machine>> {
         let (mut machines, mut next) = (Vec::new(), None);
         loop {
-            let request = self.ec2.describe_instances().filters(filter.clone()).set_next_token(next);
+            let request = self.ec2.describe_instances().filters(filter.clone()).max_results(PAGE).set_next_token(next);
             let page = self.read("DescribeInstances", cx, request.send()).await?;
-            machines
-                .extend(page.reservations().iter().flat_map(aws_sdk_ec2::types::Reservation::instances).filter_map(Machine::of));
+            let instances = page.reservations().iter().flat_map(aws_sdk_ec2::types::Reservation::instances);
+            machines.extend(instances.filter_map(|i| Machine::of(i, launched)));
             next = page.next_token().filter(|t| !t.is_empty()).map(str::to_owned);
             if next.is_none() {
                 return Ok(machines);
@@ -162,27 +198,40 @@ impl Client {
     }
 
     /// Every instance of the deployment that has not ended: by its tags, and by the IDs that launches are known to have made,
-    /// because a search by tags may not see yet what was just made.
+    /// because a search by tags may not see yet what was just made. What cannot be seen at all yet is waited for.
     pub async fn machines(&self, site: &Site, cx: &Cx) -> Result<Vec<Machine>> {
-        let mut machines = self.instances(tags::of(site), cx).await?;
-        let unseen: Vec<String> =
-            self.made("RunInstances")?.into_iter().filter(|id| machines.iter().all(|m| m.id != *id)).collect();
-        let ended = self.made("TerminateInstances")?;
-        let unseen: Vec<String> = unseen.into_iter().filter(|id| !ended.contains(id)).collect();
-        // A filter takes 200 values, and unlike a list of IDs it does not mind those that are gone.
-        for some in unseen.chunks(200) {
-            machines.extend(self.instances(tags::filter("instance-id", some.to_vec()), cx).await?);
+        let mut launched = super::launch::launched(self)?;
+        for id in self.made("TerminateInstances")? {
+            launched.remove(&id);
         }
-        machines.retain(|m| !m.is_over());
-        machines.sort_by(|a, b| (&a.group, a.index, &a.id).cmp(&(&b.group, b.index, &b.id)));
-        Ok(machines)
+        let mut wait = std::time::Duration::from_millis(100);
+        loop {
+            let mut machines = self.instances(tags::of(site), &launched, cx).await?;
+            let unseen = |machines: &[Machine]| -> Vec<String> {
+                let seen: HashSet<&str> = machines.iter().map(|m| m.id.as_str()).collect();
+                launched.keys().filter(|id| !seen.contains(id.as_str())).cloned().collect()
+            };
+            // A filter takes 200 values, and unlike a list of IDs it does not mind those that are gone.
+            for some in unseen(&machines).chunks(200) {
+                machines.extend(self.instances(tags::filter("instance-id", some.to_vec()), &launched, cx).await?);
+            }
+            let late = unseen(&machines).into_iter().any(|id| launched.get(&id).is_some_and(|origin| self.may_appear(origin.at)));
+            if !late {
+                machines.retain(|m| !m.is_over());
+                machines.sort_by(|a, b| (&a.group, a.index, &a.id).cmp(&(&b.group, b.index, &b.id)));
+                return Ok(machines);
+            }
+            cx.events.debug("what was just launched is not to be seen yet: looking again");
+            super::client::pause(wait, cx).await?;
+            wait = (wait * 2).min(std::time::Duration::from_secs(5));
+        }
     }
 
     /// These instances, also those that have ended. One that is not seen yet is not among them.
     pub async fn machines_by_id(&self, ids: &[String], cx: &Cx) -> Result<Vec<Machine>> {
         let mut machines = Vec::new();
         for some in ids.chunks(200) {
-            machines.extend(self.instances(tags::filter("instance-id", some.to_vec()), cx).await?);
+            machines.extend(self.instances(tags::filter("instance-id", some.to_vec()), &Launched::new(), cx).await?);
         }
         Ok(machines)
     }
@@ -205,6 +254,9 @@ impl Client {
         cx: &Cx,
         done: impl Fn(&Machine) -> bool,
     ) -> Result<Vec<Machine>> {
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
         let start = std::time::Instant::now();
         let progress = cx.events.progress(
             format!(

@@ -17,6 +17,7 @@ mod launch;
 mod machine;
 mod network;
 pub mod policy;
+mod preflight;
 mod remove;
 pub mod settings;
 mod survey;
@@ -26,7 +27,7 @@ pub mod user_data;
 
 use super::calls::Calls;
 use super::host_key::HostKey;
-use super::{Difference, NodeFound, NodeSpec, Provider, Resolved, Site, Survey};
+use super::{Difference, Fixture, NodeFound, NodeSpec, Provider, Resolved, Site, Survey};
 use crate::base::error::{Error, Kind, Result};
 use crate::base::event::Cx;
 use async_trait::async_trait;
@@ -59,6 +60,10 @@ pub struct Aws {
     /// Zones by instance type.
     offers: Mutex<HashMap<String, Vec<String>>>,
     allow_from: OnceCell<Vec<String>>,
+    /// What the last survey saw, for the changes that follow it.
+    looked: Mutex<Option<network::Found>>,
+    /// Groups and counts that were found to be possible.
+    checked: Mutex<Option<BTreeMap<String, usize>>>,
 }
 
 /// A machine image.
@@ -79,6 +84,8 @@ impl Aws {
             chosen: std::sync::Mutex::new(pinned),
             offers: Mutex::default(),
             allow_from: OnceCell::new(),
+            looked: Mutex::default(),
+            checked: Mutex::default(),
         }
     }
 
@@ -142,6 +149,14 @@ impl Aws {
         wanted.then(|| HostKey::make(&format!("opsrun-{}", site.deployment))).transpose()
     }
 
+    /// The tags of a machine that are not as they should be: what to set them to. Its name apart, which is written last.
+    fn stale_tags(&self, site: &Site, machine: &Machine) -> Tags {
+        let mut tags = self.group_tags(site, &machine.group);
+        // Its timer is set by a call of its own.
+        tags.retain(|key, _| !tags::OF_LAUNCH.contains(&key.as_str()) && key != AT_EXPIRY);
+        tags::stale(&machine.tags, &tags)
+    }
+
     /// What only one node carries.
     fn own_tags(group: &str, index: usize) -> Tags {
         [("Name", format!("{group}-{index}")), ("Index", index.to_string())].map(|(k, v)| (k.to_owned(), v)).into()
@@ -197,21 +212,30 @@ impl Aws {
 
     /// The zones in which a type can be had.
     async fn offered(&self, client: &Client, kind: &str, cx: &Cx) -> Result<Vec<String>> {
+        self.learn_offers(client, &BTreeSet::from([kind.to_owned()]), cx).await?;
+        Ok(self.offers.lock().await.get(kind).cloned().unwrap_or_default())
+    }
+
+    /// Looks up, once, in which zones these types can be had.
+    async fn learn_offers(&self, client: &Client, kinds: &BTreeSet<String>, cx: &Cx) -> Result<()> {
         let mut offers = self.offers.lock().await;
-        if let Some(zones) = offers.get(kind) {
-            return Ok(zones.clone());
+        let unknown: Vec<&String> = kinds.iter().filter(|kind| !offers.contains_key(*kind)).collect();
+        if unknown.is_empty() {
+            return Ok(());
         }
         let request = client.ec2.describe_instance_type_offerings();
         let request = request.location_type(aws_sdk_ec2::types::LocationType::AvailabilityZone);
-        let request = request.filters(tags::filter("instance-type", [kind]));
+        let request = request.filters(tags::filter("instance-type", unknown.iter().copied()));
         let found = client.read("DescribeInstanceTypeOfferings", cx, request.send()).await?;
-        let offered = found.instance_type_offerings().iter();
-        // Some emulators answer with all types, whatever is asked for.
-        let offered = offered.filter(|o| o.instance_type().is_some_and(|t| t.as_str() == kind));
-        let mut zones: Vec<String> = offered.filter_map(|o| o.location().map(str::to_owned)).collect();
-        zones.sort();
-        offers.insert(kind.to_owned(), zones.clone());
-        Ok(zones)
+        for kind in unknown {
+            let offered = found.instance_type_offerings().iter();
+            // Some emulators answer with all types, whatever is asked for.
+            let offered = offered.filter(|o| o.instance_type().is_some_and(|t| t.as_str() == kind));
+            let mut zones: Vec<String> = offered.filter_map(|o| o.location().map(str::to_owned)).collect();
+            zones.sort();
+            offers.insert(kind.clone(), zones);
+        }
+        Ok(())
     }
 
     /// The networks that may connect from outside.
@@ -226,7 +250,10 @@ impl Aws {
     async fn prepare(&self, client: &Client, site: &Site, cx: &Cx) -> Result<Network> {
         let account = client.account(cx).await?;
         client.settle_in(&account)?;
-        let found = network::look(client, site, cx).await?;
+        let found = match self.looked.lock().await.take() {
+            Some(found) => found,
+            None => network::look(client, site, cx).await?,
+        };
         network::claim(client, site, &self.settings, &found, cx).await?;
         launch::replay(self, client, site, cx).await?;
         let mut network = network::ensure(client, site, &self.settings, &found, cx).await?;
@@ -283,7 +310,8 @@ impl Provider for Aws {
         let client = self.client().await?;
         client.account(cx).await?;
         let machines = client.machines(site, cx).await?;
-        let mut nodes: Vec<NodeFound> = machines.iter().map(|m| m.found(self, site)).collect();
+        let known = machines.iter().filter(|m| m.is_known());
+        let mut nodes: Vec<NodeFound> = known.map(|m| m.found(self, site)).collect();
         // Two of one name are the trace of a crash; the second is removed by the next provision.
         nodes.dedup_by(|b, a| a.spec.name == b.spec.name);
         Ok(nodes)
@@ -305,22 +333,24 @@ impl Provider for Aws {
             let network = &network;
             async move {
                 let first_key = self.first_key(site)?;
-                Order { aws: self, client, site, network, group, indexes, generation, first_key }.launch(cx).await
+                let order = Order { aws: self, client, site, network, group, indexes, generation, first_key };
+                order.launch(cx).await.map_err(|e| e.on_node(group))
             }
         });
         // Each group goes to its end, whatever becomes of the others: a launch that is cut off would have to be cleaned up.
-        let mut failed: Vec<Error> = futures::future::join_all(launches).await.into_iter().filter_map(Result::err).collect();
+        let launched = futures::future::join_all(launches).await;
         cx.cancel.check()?;
+        let machines = client.machines(site, cx).await?;
+        let tidied = update::unused_subnets(self, client, site, &machines, cx).await;
+        let mut failed: Vec<Error> = launched.into_iter().filter_map(Result::err).collect();
         match failed.len() {
-            0 => {}
+            0 => tidied?,
             1 => return Err(failed.remove(0)),
             many => {
                 return Err(Error::new(Kind::Provider, format!("{many} groups could not be launched")).with_failed(failed));
             }
         }
-        update::stop_wanted(self, client, site, specs, cx).await?;
-        update::unused_subnets(self, client, site, cx).await?;
-        let machines = client.machines(site, cx).await?;
+        let machines = update::stop_wanted(self, client, site, specs, machines, cx).await?;
         let node = |spec: &NodeSpec| machines.iter().find(|m| m.name() == spec.name).map(|m: &Machine| m.found(self, site));
         let gone = |spec: &NodeSpec| Error::new(Kind::Provider, "it was made, and AWS no longer knows it").on_node(&spec.name);
         specs.iter().map(|spec| node(spec).ok_or_else(|| gone(spec))).collect()
@@ -364,6 +394,12 @@ impl Provider for Aws {
 
     async fn end_themselves(&self, site: &Site, names: &[String], ends: bool, cx: &Cx) -> Result<()> {
         self.set_ending(site, names, ends, cx).await
+    }
+
+    async fn belongings(&self, site: &Site, cx: &Cx) -> Result<Vec<Fixture>> {
+        let client = self.client().await?;
+        client.account(cx).await?;
+        remove::belongings(client, site, cx).await
     }
 
     async fn destroy_all(&self, site: &Site, cx: &Cx) -> Result<()> {

@@ -6,14 +6,14 @@ use super::tags;
 use crate::base::error::{Error, IoResultExt, Kind, Result};
 use crate::base::event::Cx;
 use crate::transport::provider::Site;
-use aws_sdk_ec2::types::{InternetGateway, KeyPairInfo, ResourceType, SecurityGroup, Subnet, Vpc};
+use aws_sdk_ec2::types::{InternetGateway, KeyPairInfo, ResourceType, RouteTable, SecurityGroup, Subnet, Vpc};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::sync::Mutex;
 
 /// Room for 16 zones of 4091 addresses each.
-const NETWORK: &str = "10.0.0.0/16";
+pub const NETWORK: &str = "10.0.0.0/16";
 
 /// What there is of it.
 #[derive(Clone, Debug, Default)]
@@ -23,6 +23,33 @@ pub struct Found {
     pub gateways: Vec<InternetGateway>,
     pub subnets: Vec<Subnet>,
     pub groups: Vec<SecurityGroup>,
+    pub tables: Vec<RouteTable>,
+}
+
+impl Found {
+    /// The gateway is attached to the VPC, and the VPC's route table leads to it.
+    pub fn is_connected(&self) -> bool {
+        let (Some(vpc), Some(gateway)) = (self.vpc(), self.gateway()) else { return false };
+        self.is_attached(vpc, gateway) && self.tables.iter().any(|table| leads_to(table, gateway))
+    }
+
+    /// The VPC in use: the first, where a lost answer made two.
+    pub fn vpc(&self) -> Option<&str> {
+        self.vpcs.iter().filter_map(|v| v.vpc_id()).min()
+    }
+
+    pub fn gateway(&self) -> Option<&str> {
+        self.gateways.iter().filter_map(|g| g.internet_gateway_id()).min()
+    }
+
+    fn is_attached(&self, vpc: &str, gateway: &str) -> bool {
+        let mut gateways = self.gateways.iter().filter(|g| g.internet_gateway_id() == Some(gateway));
+        gateways.any(|g| g.attachments().iter().any(|a| a.vpc_id() == Some(vpc)))
+    }
+}
+
+fn leads_to(table: &RouteTable, gateway: &str) -> bool {
+    table.routes().iter().any(|r| r.destination_cidr_block() == Some("0.0.0.0/0") && r.gateway_id() == Some(gateway))
 }
 
 /// What nodes are launched into.
@@ -56,21 +83,28 @@ pub async fn look(client: &Client, site: &Site, cx: &Cx) -> Result<Found> {
         async { client.read("DescribeInternetGateways", cx, ec2.describe_internet_gateways().filters(of()).send()).await };
     let subnets = async { client.read("DescribeSubnets", cx, ec2.describe_subnets().filters(of()).send()).await };
     let groups = async { client.read("DescribeSecurityGroups", cx, ec2.describe_security_groups().filters(of()).send()).await };
-    let (keys, vpcs, gateways, subnets, groups) = tokio::try_join!(keys, vpcs, gateways, subnets, groups)?;
+    let tables = async { client.read("DescribeRouteTables", cx, ec2.describe_route_tables().filters(of()).send()).await };
+    let (keys, vpcs, gateways, subnets, groups, tables) = tokio::try_join!(keys, vpcs, gateways, subnets, groups, tables)?;
     Ok(Found {
         key: keys.key_pairs().first().cloned(),
         vpcs: vpcs.vpcs.unwrap_or_default(),
         gateways: gateways.internet_gateways.unwrap_or_default(),
         subnets: subnets.subnets.unwrap_or_default(),
         groups: groups.security_groups.unwrap_or_default(),
+        tables: tables.route_tables.unwrap_or_default(),
     })
+}
+
+/// Whether the claim is this deployment's.
+pub fn is_ours(site: &Site, key: &KeyPairInfo) -> bool {
+    tags::map(key.tags()).get(tags::UUID) == Some(&site.uuid.to_string())
 }
 
 /// Fails when the deployment's name is somebody else's in this region, or the nodes' key is another.
 pub fn check_key(site: &Site, key: &KeyPairInfo) -> Result<()> {
     let tags = tags::map(key.tags());
     let name = key_name(site);
-    if tags.get(tags::UUID) != Some(&site.uuid.to_string()) {
+    if !is_ours(site, key) {
         let owner = tags.get("Owner").map(|o| format!(" of {o}")).unwrap_or_default();
         let whose = match tags.get(tags::UUID) {
             Some(uuid) => format!("another deployment{owner} (UUID {uuid})"),
@@ -147,8 +181,10 @@ pub async fn ensure(client: &Client, site: &Site, settings: &Settings, found: &F
     }
     network.vpc = ensure_vpc(client, site, settings, found, cx).await?;
     let gateway = ensure_gateway(client, site, settings, found, cx).await?;
-    attach(client, &network.vpc, &gateway, found, cx).await?;
-    route(client, site, settings, &network.vpc, &gateway, cx).await?;
+    if !found.is_connected() {
+        attach(client, &network.vpc, &gateway, found, cx).await?;
+        route(client, site, settings, &network.vpc, &gateway, cx).await?;
+    }
     network.subnets = Arc::new(Mutex::new(found.subnets.iter().filter_map(in_zone).collect()));
     Ok(network)
 }
@@ -172,7 +208,7 @@ pub async fn borrowed_subnets(client: &Client, settings: &Settings, vpc: &str, c
 }
 
 async fn ensure_vpc(client: &Client, site: &Site, settings: &Settings, found: &Found, cx: &Cx) -> Result<String> {
-    if let Some(id) = found.vpcs.iter().filter_map(|v| v.vpc_id()).min() {
+    if let Some(id) = found.vpc() {
         return Ok(id.to_owned());
     }
     let tags = tags::named(site, settings, &key_name(site));
@@ -194,7 +230,7 @@ async fn ensure_vpc(client: &Client, site: &Site, settings: &Settings, found: &F
 }
 
 async fn ensure_gateway(client: &Client, site: &Site, settings: &Settings, found: &Found, cx: &Cx) -> Result<String> {
-    if let Some(id) = found.gateways.iter().filter_map(|g| g.internet_gateway_id()).min() {
+    if let Some(id) = found.gateway() {
         return Ok(id.to_owned());
     }
     let tags = tags::named(site, settings, &key_name(site));
@@ -215,11 +251,7 @@ async fn ensure_gateway(client: &Client, site: &Site, settings: &Settings, found
 }
 
 async fn attach(client: &Client, vpc: &str, gateway: &str, found: &Found, cx: &Cx) -> Result<()> {
-    let attached = found
-        .gateways
-        .iter()
-        .any(|g| g.internet_gateway_id() == Some(gateway) && g.attachments().iter().any(|a| a.vpc_id() == Some(vpc)));
-    if attached {
+    if found.is_attached(vpc, gateway) {
         return Ok(());
     }
     let send = || client.ec2.attach_internet_gateway().vpc_id(vpc).internet_gateway_id(gateway).send();
@@ -240,7 +272,7 @@ async fn route(client: &Client, site: &Site, settings: &Settings, vpc: &str, gat
     if tags.iter().any(|(k, v)| tags::map(table.tags()).get(k) != Some(v)) {
         tag(client, &[id.to_owned()], &tags, cx).await?;
     }
-    if !table.routes().iter().any(|r| r.destination_cidr_block() == Some("0.0.0.0/0") && r.gateway_id() == Some(gateway)) {
+    if !leads_to(table, gateway) {
         let send = || client.ec2.create_route().route_table_id(id).destination_cidr_block("0.0.0.0/0").gateway_id(gateway).send();
         let request = json!({ "table": id, "to": "0.0.0.0/0", "gateway": gateway });
         let made = client.change("CreateRoute", request, cx, |_| Vec::new(), send).await;

@@ -1,13 +1,12 @@
-//! What a plan shows besides nodes, and what can be known to go wrong before anything is made.
+//! What a plan shows besides nodes.
 
 use super::client::Client;
 use super::machine::Machine;
 use super::network::{self, Found};
-use super::{Aws, firewall, update};
-use crate::base::error::{Error, Kind, Result, ResultExt};
+use super::{Aws, firewall, launch, preflight, update};
+use crate::base::error::{Error, Kind, Result};
 use crate::base::event::Cx;
 use crate::transport::provider::{Fate, Fixture, NodeSpec, Site, Survey};
-use aws_sdk_ec2::types::{InstanceType, Subnet};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -24,16 +23,28 @@ pub async fn survey(aws: &Aws, client: &Client, site: &Site, specs: &[NodeSpec],
     for spec in specs.iter().filter(|s| machines.iter().all(|m| m.name() != s.name)) {
         *missing.entry(&spec.group).or_default() += 1;
     }
-    check(aws, client, &missing, &found, cx).await?;
+    preflight::check(aws, client, site, &missing, &found, cx).await?;
     let mut survey = Survey::default();
     network_fixtures(aws, site, &found, !missing.is_empty(), &mut survey);
     firewall_fixtures(aws, &found, &aws.allow_from(cx).await?, &mut survey);
     leftovers(client, &machines, &found, &mut survey)?;
+    let staying: Vec<Machine> = machines.into_iter().filter(|m| specs.iter().any(|s| s.name == m.name())).collect();
+    if missing.is_empty() && aws.settings.vpc.is_none() {
+        for id in update::unused(&found.subnets, &staying).into_iter().filter_map(|s| s.subnet_id()) {
+            overdue(&mut survey, Fate::Remove, format!("subnet {id}"), "no node is in it");
+        }
+    }
+    *aws.looked.lock().await = Some(found);
     Ok(survey)
 }
 
 fn fixture(survey: &mut Survey, fate: Fate, what: impl Into<String>, reason: impl Into<String>) {
-    survey.fixtures.push(Fixture { fate, what: what.into(), reason: reason.into() });
+    survey.fixtures.push(Fixture { fate, what: what.into(), reason: reason.into(), overdue: false });
+}
+
+/// The same, for what an earlier command had begun.
+fn overdue(survey: &mut Survey, fate: Fate, what: impl Into<String>, reason: impl Into<String>) {
+    survey.fixtures.push(Fixture { fate, what: what.into(), reason: reason.into(), overdue: true });
 }
 
 fn network_fixtures(aws: &Aws, site: &Site, found: &Found, launches: bool, survey: &mut Survey) {
@@ -46,6 +57,9 @@ fn network_fixtures(aws: &Aws, site: &Site, found: &Found, launches: bool, surve
         }
         if found.gateways.is_empty() {
             fixture(survey, Fate::Create, "internet gateway", "");
+        }
+        if !found.vpcs.is_empty() && !found.gateways.is_empty() && !found.is_connected() {
+            fixture(survey, Fate::Change, "VPC", "its route to the internet is missing");
         }
         if found.subnets.is_empty() && launches {
             let zone = aws.settings.zones.first().map_or("the first zone with room", String::as_str);
@@ -115,107 +129,29 @@ fn by_source<'a>(rules: impl Iterator<Item = &'a firewall::Rule>, named: &impl F
 fn leftovers(client: &Client, machines: &[Machine], found: &Found, survey: &mut Survey) -> Result<()> {
     for (i, machine) in machines.iter().enumerate() {
         if machines[..i].iter().any(|o| o.name() == machine.name()) {
-            fixture(
-                survey,
-                Fate::Remove,
-                machine.id.clone(),
-                format!("a second {}, left by a command that was cut off", machine.name()),
-            );
+            let why = format!("a second {}, left by a command that was cut off", machine.name());
+            overdue(survey, Fate::Remove, machine.id.clone(), why);
+        } else if !machine.is_known() {
+            let why = "carries the UUID of this deployment, but no tag says which node it is: left alone until deprovision";
+            survey.notes.push(format!("instance {} {why}", machine.id));
         } else if !machine.is_named() {
-            fixture(survey, Fate::Change, machine.name(), "its name was not written down on it yet");
+            let why = match machine.tags.get("Name") {
+                Some(name) if *name != machine.name() => format!("its Name says {name}"),
+                _ => "its name was not written down on it yet".to_owned(),
+            };
+            overdue(survey, Fate::Change, machine.name(), why);
         }
     }
     for (what, count) in [("VPC", found.vpcs.len()), ("internet gateway", found.gateways.len())] {
         if count > 1 {
-            fixture(survey, Fate::Remove, format!("{} {what}", count - 1), "made twice: an answer of AWS was lost");
+            overdue(survey, Fate::Remove, format!("{} {what}", count - 1), "made twice: an answer of AWS was lost");
         }
     }
-    let open = client.open("RunInstances")?.len();
-    if open > 0 {
-        survey
-            .notes
-            .push("a launch was cut off before its answer: it is asked for again first, as it was written down".to_owned());
+    for launch in launch::open(client)? {
+        let what = format!("launch of {} of group {}", launch.indexes.len(), launch.group);
+        overdue(survey, Fate::Change, what, "cut off before its answer: asked for again first, as it was written down");
     }
     Ok(())
-}
-
-/// Whether what is missing can be had: zones, types, images, addresses.
-async fn check(aws: &Aws, client: &Client, missing: &BTreeMap<&str, usize>, found: &Found, cx: &Cx) -> Result<()> {
-    if missing.is_empty() {
-        return Ok(());
-    }
-    check_zones(aws, client, cx).await?;
-    let subnets = match &aws.settings.vpc {
-        Some(vpc) => network::borrowed_subnets(client, &aws.settings, vpc, cx).await?,
-        None => found.subnets.clone(),
-    };
-    for group in missing.keys() {
-        let settings = aws.settings.group(group);
-        let ami = aws.ami(group);
-        let image = aws.image(client, &ami, cx).await.context(|| format!("looking up the image of group {group}"))?;
-        for kind in &settings.types {
-            let architectures = architectures(client, kind, cx).await?;
-            if !image.architecture.is_empty() && !architectures.is_empty() && !architectures.contains(&image.architecture) {
-                let message = format!(
-                    "group {group}: image {ami} is for {}, but {kind} runs {}",
-                    image.architecture,
-                    architectures.join(", ")
-                );
-                return Err(Error::config(message).hint("Take an image of the type's architecture, or a type of the image's."));
-            }
-            let offered = aws.offered(client, kind, cx).await?;
-            if offered.is_empty() {
-                return Err(Error::config(format!("AWS offers no {kind} in {}", client.region))
-                    .hint("Look for a misspelt `instance_type`, or choose another `region`."));
-            }
-            if !aws.settings.zones.is_empty() && !aws.settings.zones.iter().any(|z| offered.contains(z)) {
-                let message = format!("group {group}: AWS offers no {kind} in {}", aws.settings.zones.join(", "));
-                return Err(Error::config(message).hint(format!("It can be had in {}.", offered.join(", "))));
-            }
-        }
-    }
-    check_room(missing.values().sum(), aws, &subnets)
-}
-
-async fn check_zones(aws: &Aws, client: &Client, cx: &Cx) -> Result<()> {
-    if aws.settings.zones.is_empty() {
-        return Ok(());
-    }
-    let answer = client.read("DescribeAvailabilityZones", cx, client.ec2.describe_availability_zones().send()).await?;
-    let known: Vec<&str> = answer.availability_zones().iter().filter_map(|z| z.zone_name()).collect();
-    match aws.settings.zones.iter().find(|z| !known.contains(&z.as_str())) {
-        Some(zone) => Err(Error::config(format!("there is no zone {zone} in region {}", client.region))
-            .hint(format!("There are {}.", known.join(", ")))),
-        None => Ok(()),
-    }
-}
-
-/// A subnet that is there must have room; when it is the only place to go.
-fn check_room(needed: usize, aws: &Aws, subnets: &[Subnet]) -> Result<()> {
-    let free = |s: &Subnet| usize::try_from(s.available_ip_address_count().unwrap_or(i32::MAX)).unwrap_or(0);
-    let zones = &aws.settings.zones;
-    match subnets.iter().find(|s| zones.len() == 1 && s.availability_zone() == zones.first().map(String::as_str)) {
-        Some(subnet) if free(subnet) < needed => {
-            let id = subnet.subnet_id().unwrap_or_default();
-            Err(Error::new(Kind::Provider, format!("subnet {id} has {} free addresses, but {needed} are needed", free(subnet)))
-                .hint("Name further zones (`fallback_zones`): each has a subnet of its own."))
-        }
-        _ => Ok(()),
-    }
-}
-
-/// The architectures that a type runs.
-async fn architectures(client: &Client, kind: &str, cx: &Cx) -> Result<Vec<String>> {
-    let request = client.ec2.describe_instance_types().instance_types(InstanceType::from(kind));
-    let answer = match client.read("DescribeInstanceTypes", cx, request.send()).await {
-        Err(t) if t.is(|f| f.is("InvalidInstanceType")) => {
-            return Err(Error::config(format!("there is no instance type {kind} in {}", client.region))
-                .hint("Look for a misspelt `instance_type`, or choose another `region`."));
-        }
-        other => other?,
-    };
-    let types = answer.instance_types().iter().filter_map(|t| t.processor_info());
-    Ok(types.flat_map(aws_sdk_ec2::types::ProcessorInfo::supported_architectures).map(|a| a.as_str().to_owned()).collect())
 }
 
 /// The network that is this machine, as the internet sees it.

@@ -36,6 +36,9 @@ pub const HOST_KEY: &str = "opsrun:host-key";
 /// The name of the login user, for who finds the deployment by its tags alone.
 pub const USER: &str = "opsrun:user";
 
+/// What an instance carries of its launch alone.
+pub const OF_LAUNCH: [&str; 7] = [LAUNCH, NODES, USER_DATA, VOLUMES, PROFILE, USER, FIRST_KEY];
+
 pub type Tags = BTreeMap<String, String>;
 
 /// What everything of the deployment carries.

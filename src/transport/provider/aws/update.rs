@@ -1,7 +1,7 @@
 //! Changes in place: starting and stopping, another instance type, tags, and what an interrupted command left half done.
 
 use super::client::Client;
-use super::launch::terminate;
+use super::launch::{self, terminate};
 use super::machine::Machine;
 use super::network::{self, Found, forgive};
 use super::remove::delete;
@@ -12,9 +12,9 @@ use super::{Aws, ending, firewall};
 use crate::base::error::{Error, Kind, Result};
 use crate::base::event::Cx;
 use crate::transport::provider::{Difference, NodeFound, NodeSpec, NodeStatus, Remedy, Site};
-use aws_sdk_ec2::types::{AttributeValue, BlobAttributeValue};
+use aws_sdk_ec2::types::{AttributeValue, BlobAttributeValue, Subnet};
 use serde_json::{Value, json};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// In what a machine differs from what is wanted of it.
 pub fn difference(settings: &Settings, ami: &str, found: &NodeFound, wanted: &NodeSpec) -> Option<Difference> {
@@ -43,10 +43,10 @@ pub fn difference(settings: &Settings, ami: &str, found: &NodeFound, wanted: &No
         let loses = group.stateful.then(|| format!("group {} is stateful", wanted.group));
         return Some(Difference { remedy: Remedy::Replace, reason: replace.join(", "), loses });
     }
-    in_place(settings, &group, found, &data, spot)
+    in_place(&group, found, &data, spot)
 }
 
-fn in_place(settings: &Settings, group: &GroupSettings, found: &NodeFound, data: &str, spot: bool) -> Option<Difference> {
+fn in_place(group: &GroupSettings, found: &NodeFound, data: &str, spot: bool) -> Option<Difference> {
     let is = |key: &str| found.spec.options.get(key).and_then(Value::as_str).unwrap_or_default();
     let kind = is("instance_type");
     let down = found.status != NodeStatus::Running;
@@ -73,26 +73,19 @@ fn in_place(settings: &Settings, group: &GroupSettings, found: &NodeFound, data:
     if ends_itself(&tags) && !group.ends_itself {
         reasons.push("it no longer ends itself".to_owned());
     }
-    reasons.extend(stale_tags(settings, &tags));
+    reasons.extend(stale_tags(found));
     if !reasons.is_empty() {
         let loses = if stops { loss() } else { None };
         return Some(Difference { remedy: Remedy::Adjust, reason: reasons.join(", "), loses });
     }
+    if is("state") == "pending" && !group.stopped {
+        return Some(Difference::new(Remedy::Start, "it is still starting"));
+    }
     match (down, group.stopped) {
         (true, false) => Some(Difference::new(Remedy::Start, "it is stopped")),
-        (false, true) if spot => {
-            let loses = Some("a one-time spot instance cannot be stopped".to_owned());
-            Some(Difference { remedy: Remedy::Replace, reason: "state: running -> stopped".to_owned(), loses })
-        }
         (false, true) => Some(Difference { remedy: Remedy::Stop, reason: "state: running -> stopped".to_owned(), loses: loss() }),
         _ => None,
     }
-}
-
-/// Tags that people set, as far as they differ.
-fn stale_tags(settings: &Settings, have: &Tags) -> Option<String> {
-    let keys: Vec<String> = tags::stale(have, &wanted_tags(settings)).into_keys().collect();
-    (!keys.is_empty()).then(|| format!("tags: {}", keys.join(", ")))
 }
 
 /// Whether EC2 ends the machine when it turns itself off.
@@ -100,16 +93,11 @@ fn ends_itself(have: &Tags) -> bool {
     have.get(tags::AT_EXPIRY).is_some_and(|word| word == tags::TERMINATE)
 }
 
-/// The tags that come from the config and may change with it.
-fn wanted_tags(settings: &Settings) -> Tags {
-    let mut tags = Tags::new();
-    let expires = settings.expires_at.map(tags::time);
-    for (key, value) in [("Owner", settings.owner.clone()), ("keep", settings.keep.clone()), ("expires-at", expires)] {
-        if let Some(value) = value {
-            tags.insert(key.to_owned(), value);
-        }
-    }
-    tags
+/// Tags that differ from the config, whether it or they changed.
+fn stale_tags(found: &NodeFound) -> Option<String> {
+    let keys = found.spec.options.get("stale_tags").and_then(Value::as_array)?;
+    let keys: Vec<&str> = keys.iter().filter_map(Value::as_str).collect();
+    (!keys.is_empty()).then(|| format!("tags: {}", keys.join(", ")))
 }
 
 /// What the group's disks look like, in one word, to see whether it changed.
@@ -134,7 +122,9 @@ fn has_instance_store(kind: &str) -> bool {
 /// Starts the machines among these nodes that are down and should not be, and waits until all of them are up.
 pub async fn start(aws: &Aws, client: &Client, machines: &[Machine], specs: &[NodeSpec], cx: &Cx) -> Result<()> {
     let wanted = |m: &&Machine| specs.iter().any(|s| s.name == m.name()) && !aws.settings.group(&m.group).stopped;
-    let not_up: Vec<&Machine> = machines.iter().filter(wanted).filter(|m| !m.is_up()).collect();
+    // Those that are changed over a stop are left down for it.
+    let waits = |m: &&Machine| !(m.is_up() || m.is_down() && is_rebuilt(aws, m));
+    let not_up: Vec<&Machine> = machines.iter().filter(wanted).filter(waits).collect();
     let down: Vec<String> = not_up.iter().filter(|m| m.is_down()).map(|m| m.id.clone()).collect();
     if !down.is_empty() {
         client.wait_until(&down, "stopped", aws.settings.launch_timeout, cx, Machine::is_stopped).await?;
@@ -143,8 +133,7 @@ pub async fn start(aws: &Aws, client: &Client, machines: &[Machine], specs: &[No
     if not_up.is_empty() {
         return Ok(());
     }
-    let ids: Vec<String> = not_up.iter().map(|m| m.id.clone()).collect();
-    let now = client.wait_until(&ids, "running", aws.settings.launch_timeout, cx, Machine::is_up).await?;
+    let now = client.wait_until(&ids(&not_up), "running", aws.settings.launch_timeout, cx, Machine::is_up).await?;
     match now.iter().find(|m| m.is_over()) {
         None => Ok(()),
         Some(m) => {
@@ -172,27 +161,34 @@ pub async fn stop_these(aws: &Aws, client: &Client, ids: &[String], at_once: boo
     client.wait_until(ids, "stopped", aws.settings.launch_timeout, cx, Machine::is_stopped).await.map(drop)
 }
 
-/// Stops the machines among these nodes whose group is to be down.
-pub async fn stop_wanted(aws: &Aws, client: &Client, site: &Site, specs: &[NodeSpec], cx: &Cx) -> Result<()> {
-    if !specs.iter().any(|s| aws.settings.group_of(s).stopped) {
-        return Ok(());
-    }
-    let machines = client.machines(site, cx).await?;
+/// Stops the machines among these nodes whose group is to be down. Returns all machines as they are then.
+pub async fn stop_wanted(
+    aws: &Aws,
+    client: &Client,
+    site: &Site,
+    specs: &[NodeSpec],
+    machines: Vec<Machine>,
+    cx: &Cx,
+) -> Result<Vec<Machine>> {
     let wanted = |m: &&Machine| specs.iter().any(|s| s.name == m.name()) && aws.settings.group(&m.group).stopped;
     let up: Vec<String> = machines.iter().filter(wanted).filter(|m| !m.is_down()).map(|m| m.id.clone()).collect();
-    stop_these(aws, client, &up, false, cx).await
+    if up.is_empty() {
+        return Ok(machines);
+    }
+    stop_these(aws, client, &up, false, cx).await?;
+    client.machines(site, cx).await
 }
 
 /// Changes these nodes in place: type and user data over one stop for all of them, tags at once.
 pub async fn update(aws: &Aws, client: &Client, site: &Site, machines: &[Machine], specs: &[NodeSpec], cx: &Cx) -> Result<()> {
     let ours: Vec<&Machine> = machines.iter().filter(|m| specs.iter().any(|s| s.name == m.name())).collect();
-    let rebuilt: Vec<&Machine> = ours.iter().copied().filter(|m| new_type(aws, m).is_some() || new_data(aws, m)).collect();
+    let rebuilt: Vec<&Machine> = ours.iter().copied().filter(|m| is_rebuilt(aws, m)).collect();
     if !rebuilt.is_empty() {
-        let up: Vec<String> = rebuilt.iter().filter(|m| !m.is_stopped()).map(|m| m.id.clone()).collect();
-        stop_these(aws, client, &up, false, cx).await?;
-        for machine in &rebuilt {
-            modify(aws, client, machine, cx).await.map_err(|e| e.on_node(machine.name()))?;
-        }
+        let (down, up): (Vec<&Machine>, Vec<&Machine>) = rebuilt.iter().copied().partition(|m| m.is_down());
+        stop_these(aws, client, &ids(&up), false, cx).await?;
+        client.wait_until(&ids(&down), "stopped", aws.settings.launch_timeout, cx, Machine::is_stopped).await?;
+        let modified = rebuilt.iter().map(|m| async { modify(aws, client, m, cx).await.map_err(|e| e.on_node(m.name())) });
+        launch::at_once(modified.collect()).await?;
         let wanted = rebuilt.iter().filter(|m| !aws.settings.group(&m.group).stopped);
         let wanted: Vec<String> = wanted.map(|m| m.id.clone()).collect();
         if !wanted.is_empty() {
@@ -203,15 +199,30 @@ pub async fn update(aws: &Aws, client: &Client, site: &Site, machines: &[Machine
     for machine in ours.iter().filter(|m| ends_itself(&m.tags) && !aws.settings.group(&m.group).ends_itself) {
         ending::set(client, &machine.id, &machine.tags, false, cx).await?;
     }
-    let tagged = ours.iter().map(|machine| async move {
+    // One call for all that need the same.
+    let mut needs: BTreeMap<Tags, Vec<String>> = BTreeMap::new();
+    for machine in ours {
         let mut wanted = aws.group_tags(site, &machine.group);
         // A machine that is there has a timer only once one was set on it.
         wanted.remove(tags::AT_EXPIRY);
-        let stale = tags::stale(&machine.tags, &wanted);
-        let id = std::slice::from_ref(&machine.id);
-        if stale.is_empty() { Ok(()) } else { network::tag(client, id, &stale, cx).await }
-    });
-    futures::future::try_join_all(tagged).await.map(drop)
+        let needed = needs.entry(tags::stale(&machine.tags, &wanted)).or_default();
+        needed.extend(std::iter::once(&machine.id).chain(&machine.volumes).cloned());
+    }
+    for (stale, ids) in needs.iter().filter(|(stale, _)| !stale.is_empty()) {
+        for some in ids.chunks(200) {
+            network::tag(client, some, stale, cx).await?;
+        }
+    }
+    Ok(())
+}
+
+fn ids(machines: &[&Machine]) -> Vec<String> {
+    machines.iter().map(|m| m.id.clone()).collect()
+}
+
+/// Whether it has to be stopped to become what is wanted.
+fn is_rebuilt(aws: &Aws, machine: &Machine) -> bool {
+    new_type(aws, machine).is_some() || new_data(aws, machine)
 }
 
 fn new_type(aws: &Aws, machine: &Machine) -> Option<String> {
@@ -262,9 +273,8 @@ pub async fn tidy(aws: &Aws, client: &Client, site: &Site, found: &Found, cx: &C
         }
     }
     terminate(client, &twins, cx).await?;
-    let unnamed = kept.iter().filter(|m| !m.is_named());
-    let named = unnamed.map(|m| Aws::name(client, &m.id, &m.volumes, &m.group, m.index, cx));
-    futures::future::try_join_all(named).await?;
+    let unnamed = kept.iter().filter(|m| m.is_known() && !m.is_named());
+    launch::at_once(unnamed.map(|m| Aws::name(client, &m.id, &m.volumes, &m.group, m.index, cx)).collect()).await?;
     for (id, tags) in stale_fixtures(aws, site, found) {
         network::tag(client, &[id], &tags, cx).await?;
     }
@@ -284,13 +294,14 @@ pub async fn tidy(aws: &Aws, client: &Client, site: &Site, found: &Found, cx: &C
     Ok(())
 }
 
-/// Parts of the network whose tags the config has moved on from.
+/// Parts of the network whose tags are not as they should be, because the config moved on or somebody changed them.
 pub fn stale_fixtures(aws: &Aws, site: &Site, found: &Found) -> Vec<(String, Tags)> {
     let wanted = tags::shared(site, &aws.settings);
     let all = found.vpcs.iter().map(|v| (v.vpc_id(), v.tags()));
     let all = all.chain(found.gateways.iter().map(|g| (g.internet_gateway_id(), g.tags())));
     let all = all.chain(found.subnets.iter().map(|s| (s.subnet_id(), s.tags())));
     let all = all.chain(found.groups.iter().map(|g| (g.group_id(), g.tags())));
+    let all = all.chain(found.tables.iter().map(|t| (t.route_table_id(), t.tags())));
     let all = all.chain(found.key.iter().map(|k| (k.key_pair_id(), k.tags())));
     all.filter_map(|(id, tags)| {
         let have = tags::map(tags);
@@ -302,35 +313,41 @@ pub fn stale_fixtures(aws: &Aws, site: &Site, found: &Found) -> Vec<(String, Tag
 
 /// A second VPC or gateway can only come from a request that was thought lost: nothing uses it.
 async fn doubles(client: &Client, found: &Found, cx: &Cx) -> Result<()> {
-    let first = found.gateways.iter().filter_map(|g| g.internet_gateway_id()).min();
+    let first = found.gateway();
     for id in found.gateways.iter().filter_map(|g| g.internet_gateway_id()).filter(|id| Some(*id) != first) {
         let send = || client.ec2.delete_internet_gateway().internet_gateway_id(id).send();
         delete("DeleteInternetGateway", id, client, cx, send).await?;
     }
-    let first = found.vpcs.iter().filter_map(|v| v.vpc_id()).min();
+    let first = found.vpc();
     for id in found.vpcs.iter().filter_map(|v| v.vpc_id()).filter(|id| Some(*id) != first) {
         delete("DeleteVpc", id, client, cx, || client.ec2.delete_vpc().vpc_id(id).send()).await?;
     }
     Ok(())
 }
 
-/// Removes subnets that were made for a launch which then went elsewhere.
-pub async fn unused_subnets(aws: &Aws, client: &Client, site: &Site, cx: &Cx) -> Result<()> {
+/// The subnets in which no machine is: made for a launch that then went elsewhere, or left by the last of their nodes.
+pub fn unused<'a>(subnets: &'a [Subnet], machines: &[Machine]) -> Vec<&'a Subnet> {
+    let used: BTreeSet<&str> = machines.iter().map(|m| m.zone.as_str()).collect();
+    subnets.iter().filter(|s| !s.availability_zone().is_some_and(|z| used.contains(z))).collect()
+}
+
+/// Removes the subnets in which no machine is.
+pub async fn unused_subnets(aws: &Aws, client: &Client, site: &Site, machines: &[Machine], cx: &Cx) -> Result<()> {
     if aws.settings.vpc.is_some() {
         return Ok(());
     }
     let request = client.ec2.describe_subnets().filters(tags::of(site));
     let subnets = client.read("DescribeSubnets", cx, request.send()).await?.subnets.unwrap_or_default();
-    if subnets.len() < 2 {
+    let unused = unused(&subnets, machines);
+    if unused.is_empty() {
         return Ok(());
     }
-    let machines = client.machines(site, cx).await?;
-    let used: BTreeSet<&str> = machines.iter().map(|m| m.zone.as_str()).collect();
-    for subnet in subnets.iter().filter(|s| !s.availability_zone().is_some_and(|z| used.contains(z))) {
-        let Some(id) = subnet.subnet_id() else { continue };
+    // Machines of a failed launch that are still ending hold on to theirs.
+    client.wait_gone(&client.made("TerminateInstances")?, aws.settings.launch_timeout, cx).await?;
+    for id in unused.iter().filter_map(|s| s.subnet_id()) {
         let send = || client.ec2.delete_subnet().subnet_id(id).send();
         let done = client.change("DeleteSubnet", json!({ "id": id }), cx, |_| Vec::new(), send).await;
-        // Machines of a failed launch that are still ending hold on to it: the next provision removes it.
+        // What still uses it is not a machine of ours: the plan shows it until it can go.
         forgive(done, &["DependencyViolation", "InvalidSubnetID.NotFound"])?;
     }
     Ok(())
