@@ -13,7 +13,8 @@ use jiff::Timestamp;
 ///
 /// Sets the time at which it expires: written down here and on everything it has in the cloud. The time counts from now, so
 /// doing it twice is the same as doing it once. Where the config says `expires_action: terminate`, the timers of the machines
-/// are moved, too, over SSH; one that cannot be reached is kept from ending at its old time (it would only stop).
+/// are moved, too, over SSH; one that cannot be reached is kept from ending at its old time (it would only stop; a
+/// spot machine cannot).
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -76,7 +77,7 @@ fn say(done: &Extended, app: &App) {
 fn unreached(done: &Extended) -> Error {
     let nodes: Vec<String> = done.not_reached.iter().map(|n| format!("{} ({})", n.node, n.why)).collect();
     Error::new(crate::base::error::Kind::Connection, format!("the timer could not be moved on {}", nodes.join(", ")))
-        .hint("At their old time they stop, and are not ended.")
+        .hint("At their old time they stop, and are not ended; only spot machines, which cannot stop, end.")
         .hint(format!("Once they answer, run the same again: opsrun extend {} {}", done.name, done.expires_at))
         .begun()
 }

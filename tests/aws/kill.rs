@@ -123,6 +123,23 @@ fn deprovision() {
     matrix(&Scenario { what: "deprovision", before: full_lab, command: DEPROVISION, wanted: &[] });
 }
 
+#[test]
+fn extend() {
+    matrix(&Scenario { what: "extend", before: full_lab, command: &["extend", "lab", "48h"], wanted: FULL });
+}
+
+/// Without the folder: nothing but tags says what there is.
+#[test]
+fn gc() {
+    let before = |project: &Project| {
+        full_lab(project);
+        project.look_quickly();
+        project.lose_folder();
+    };
+    let command = &["gc", "--region", crate::aws::REGION, "--config", "configs/quick.yml", "--min-age", "0s", "--yes"];
+    matrix(&Scenario { what: "gc", before, command, wanted: &[] });
+}
+
 /// What a killed command had made is not to be seen yet when the next one looks.
 #[test]
 fn killed_with_late_visibility() {

@@ -24,16 +24,6 @@ fn tag_values(project: &Project, key: &str) -> Vec<String> {
     values
 }
 
-/// Looks at the cloud without the two minutes that AWS may need to show what is there.
-fn quick(project: &Project) {
-    project.write("configs/quick.yml", &format!("provider: aws\nregion: {REGION}\nsettle_time: 1s\nowner: lab@example.com\n"));
-}
-
-/// The folder is gone: another disk, another machine.
-fn lose_folder(project: &Project) {
-    std::fs::rename(project.path("deployments/lab"), project.path("lost")).unwrap();
-}
-
 fn verdicts(found: &Value) -> Vec<(String, String)> {
     let word = |c: &Value, key: &str| c[key].as_str().unwrap_or_default().to_owned();
     found["candidates"].as_array().unwrap().iter().map(|c| (word(c, "name"), word(c, "verdict"))).collect()
@@ -152,6 +142,24 @@ fn keep_disarms_what_would_end_itself() {
     project.deprovision("kept");
 }
 
+/// What cannot be stopped cannot be kept from ending by its timer: the plan says what can.
+#[test]
+fn spot_machines_that_end_themselves_are_told_when_they_are_kept() {
+    let project = Project::new();
+    let more = "client_spot: true\nexpires: 12h\nexpires_action: terminate";
+    project.config(&[("client", 2)], more);
+    project.provision();
+    project.config(&[("client", 2)], &format!("{more}\nkeep: true"));
+    let plan = said(&project.succeeds(&["plan", "lab", "configs/lab.yml"]));
+    assert!(plan.contains("opsrun exec lab client-0,client-1 --sudo -- systemctl disable --now opsrun-expire.timer"), "{plan}");
+    project.provision();
+    assert!(project.aws.calls_of("ModifyInstanceAttribute").is_empty(), "{}", project.story());
+    project.aws.forget();
+    project.provision();
+    project.assert_untouched("the tag keep was written once");
+    project.deprovision("kept spot machines");
+}
+
 #[test]
 fn wrong_words_about_time_and_money_are_refused_where_they_stand() {
     let project = Project::new();
@@ -232,7 +240,7 @@ fn a_list_needs_no_cloud() {
 #[test]
 fn gc_removes_what_has_expired() {
     let project = Project::new();
-    quick(&project);
+    project.look_quickly();
     project.config(&[("server", 1)], "expires: 12h");
     project.provision();
     assert_eq!(verdicts(&json_of(&project, &[GC, &["--json"]].concat())), [("lab".to_owned(), "alive".to_owned())]);
@@ -252,10 +260,10 @@ fn gc_removes_what_has_expired() {
 #[test]
 fn gc_removes_orphans_and_spares_what_is_kept_or_anothers() {
     let project = Project::new();
-    quick(&project);
+    project.look_quickly();
     project.config(&[("server", 1)], "");
     project.provision();
-    lose_folder(&project);
+    project.lose_folder();
     let found = |words: &[&str]| verdicts(&json_of(&project, &[GC, words, &["--json"]].concat()));
     let is = |word: &str| [("lab".to_owned(), word.to_owned())];
     assert_eq!(found(&[]), is("young"), "it may be in the making");
@@ -291,7 +299,7 @@ fn gc_removes_orphans_and_spares_what_is_kept_or_anothers() {
 #[test]
 fn gc_sees_the_folders_of_other_projects() {
     let project = Project::new();
-    quick(&project);
+    project.look_quickly();
     project.config(&[("server", 1)], "");
     project.provision();
     let all = [GC, &["--min-age", "0s", "--yes", "--json"]].concat();
@@ -308,12 +316,12 @@ fn gc_sees_the_folders_of_other_projects() {
 #[test]
 fn gc_removes_leftovers_without_machines() {
     let project = Project::new();
-    quick(&project);
+    project.look_quickly();
     project.config(&[("server", 1)], "expires: 12h");
     project.provision();
     let id = &project.ids()["server-0"];
     in_the_console(&project, &format!("ec2.terminate_instances(InstanceIds=['{id}'])"));
-    lose_folder(&project);
+    project.lose_folder();
     let out = json_of(&project, &[GC, &["--min-age", "0s", "--yes", "--json"]].concat());
     assert_eq!(verdicts(&out), [("lab".to_owned(), "orphaned".to_owned())], "{out:#}");
     project.aws.assert_none(REGION, "leftovers");
@@ -328,7 +336,7 @@ fn a_lost_folder_is_built_anew() {
     let before = (project.ids(), json_of(&project, &["status", "lab", "--json"]));
     let said_so = project.fails(2, &["adopt", "lab", "configs/lab.yml"]);
     assert!(said_so.contains("deployments/lab is there already"), "{said_so}");
-    lose_folder(&project);
+    project.lose_folder();
     let ssh_config = |folder: &str| std::fs::read_to_string(project.path(folder).join("ssh_config")).unwrap();
     let ssh = ssh_config("lost");
     project.aws.forget();

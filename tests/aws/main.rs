@@ -11,6 +11,8 @@ mod input;
 mod kill;
 mod lab;
 mod life;
+#[path = "../common/lab.rs"]
+mod local;
 mod project;
 mod real;
 mod recover;

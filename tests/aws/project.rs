@@ -154,6 +154,17 @@ impl Project {
         }
     }
 
+    /// `configs/quick.yml`: to look at the cloud without the two minutes that AWS may need to show what is there.
+    pub fn look_quickly(&self) {
+        let text = format!("provider: aws\nregion: {REGION}\nsettle_time: 1s\nowner: lab@example.com\n");
+        self.write("configs/quick.yml", &text);
+    }
+
+    /// The deployment's folder is gone: another disk, another machine.
+    pub fn lose_folder(&self) {
+        std::fs::rename(self.path("deployments/lab"), self.path("lost")).unwrap();
+    }
+
     /// The names on instances that exist, sorted; one that has none is `?`.
     pub fn node_names(&self) -> Vec<String> {
         let names = self.instances().into_iter().map(|i| i.tags.get("Name").cloned().unwrap_or_else(|| "?".to_owned()));

@@ -11,7 +11,7 @@ use clap_complete::engine::{ArgValueCompleter, CompletionCandidate};
 use serde_json::json;
 use std::ffi::OsStr;
 
-/// Look after environments of an application: many template files as one CloudFormation stack
+/// Look after environments of an application: many template files as one stack
 #[derive(clap::Args, Debug)]
 #[command(
     subcommand_value_name = "VERB",

@@ -87,7 +87,7 @@ pub struct Extended {
     pub expires_at: Timestamp,
     /// Nodes that end themselves then.
     pub timed: Vec<String>,
-    /// Nodes whose own timer could not be moved, with the reason. At their old time they stop, and are not ended.
+    /// Nodes whose own timer could not be moved, with the reason. At their old time they stop, and are not ended; only spot machines, which cannot stop, end.
     pub not_reached: Vec<NotReached>,
 }
 

@@ -281,10 +281,23 @@ fn time_notes(request: &Request, plan: &Plan, found: &[NodeFound]) -> Vec<String
     if let Some(at) = plan.expires_at.filter(|at| *at <= now) {
         notes.push(format!("it {}: let it live on with opsrun extend {name} 6h", expiry::words(at, now)));
     }
+    let word =
+        |f: &NodeFound| f.spec.options.get("tags").and_then(|t| t.get(AT_EXPIRY)).and_then(Value::as_str).map(str::to_owned);
+    let armed = |f: &&NodeFound| {
+        let spot = f.spec.options.get("spot") == Some(&Value::Bool(true));
+        spot && word(f).as_deref() == Some("terminate") && plan.endings.get(&f.spec.group) != Some(&Ending::Terminate)
+    };
+    let armed: Vec<&str> = found.iter().filter(armed).map(|f| f.spec.name.as_str()).collect();
+    if !armed.is_empty() {
+        notes.push(format!(
+            "{0} still end themselves, as spot machines cannot stop: opsrun exec {name} {1} --sudo -- systemctl disable --now opsrun-expire.timer",
+            crate::domain::fleet::fold_names(&armed),
+            armed.join(",")
+        ));
+    }
     let untimed = |f: &&NodeFound| {
-        let word = f.spec.options.get("tags").and_then(|t| t.get(AT_EXPIRY)).and_then(Value::as_str);
         let stays = plan.changes.iter().any(|c| c.node == f.spec.name && !c.action.destroys());
-        stays && plan.endings.get(&f.spec.group) == Some(&Ending::Terminate) && word != Some("terminate")
+        stays && plan.endings.get(&f.spec.group) == Some(&Ending::Terminate) && word(f).as_deref() != Some("terminate")
     };
     let untimed: Vec<&str> = found.iter().filter(untimed).map(|f| f.spec.name.as_str()).collect();
     if !untimed.is_empty() {

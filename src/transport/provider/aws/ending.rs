@@ -1,6 +1,7 @@
 //! Machines that end themselves: a timer of their own turns them off, and EC2 terminates what turns itself off.
 
 use super::client::Client;
+use super::machine::Machine;
 use super::tags::{self, Tags};
 use super::{Aws, census, network};
 use crate::base::error::Result;
@@ -75,7 +76,9 @@ impl Aws {
             return Ok(());
         }
         let client = self.client().await?;
-        for machine in client.machines(site, cx).await?.iter().filter(|m| names.contains(&m.name())) {
+        // One-time spot machines cannot be stopped, whoever turns them off.
+        let able = |m: &&Machine| names.contains(&m.name()) && (ends || !m.spot);
+        for machine in client.machines(site, cx).await?.iter().filter(able) {
             set(client, &machine.id, &machine.tags, ends, cx).await?;
         }
         Ok(())

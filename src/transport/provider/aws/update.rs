@@ -70,7 +70,7 @@ fn in_place(group: &GroupSettings, found: &NodeFound, data: &str, spot: bool) ->
         return Some(Difference { remedy: Remedy::Replace, reason: reasons.join(", "), loses });
     }
     let tags = found.spec.options.get("tags").and_then(|t| serde_json::from_value(t.clone()).ok()).unwrap_or_default();
-    if ends_itself(&tags) && !group.ends_itself {
+    if ends_itself(&tags) && !group.ends_itself && !spot {
         reasons.push("it no longer ends itself".to_owned());
     }
     reasons.extend(stale_tags(found));
@@ -196,7 +196,7 @@ pub async fn update(aws: &Aws, client: &Client, site: &Site, machines: &[Machine
             client.wait_until(&wanted, "running", aws.settings.launch_timeout, cx, Machine::is_up).await?;
         }
     }
-    for machine in ours.iter().filter(|m| ends_itself(&m.tags) && !aws.settings.group(&m.group).ends_itself) {
+    for machine in ours.iter().filter(|m| ends_itself(&m.tags) && !aws.settings.group(&m.group).ends_itself && !m.spot) {
         ending::set(client, &machine.id, &machine.tags, false, cx).await?;
     }
     // One call for all that need the same.
