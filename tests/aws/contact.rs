@@ -447,13 +447,18 @@ fn first_boot(machine: &RealMachine, project: &Project, user_data: &str) {
     machine.opsrun(&["exec", "real", "server-0", "--", &line]);
 }
 
-/// The host keys that it shows, without what stands before them.
+/// The host keys that it shows, without what stands before them. An sshd that reads its files anew does not listen for a moment.
 fn shown_by(machine: &RealMachine) -> Vec<String> {
-    let out = Command::new("ssh-keyscan").args(["-t", "ed25519,ecdsa,rsa", &machine.address]).output().unwrap();
-    let text = String::from_utf8(out.stdout).unwrap();
-    let mut keys: Vec<String> = text.lines().map(|l| l.split_once(' ').unwrap().1.to_owned()).collect();
-    keys.sort();
-    keys
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        let out = Command::new("ssh-keyscan").args(["-t", "ed25519,ecdsa,rsa", &machine.address]).output().unwrap();
+        let text = String::from_utf8(out.stdout).unwrap();
+        let mut keys: Vec<String> = text.lines().map(|l| l.split_once(' ').unwrap().1.to_owned()).collect();
+        keys.sort();
+        if !keys.is_empty() || Instant::now() > deadline {
+            return keys;
+        }
+    }
 }
 
 /// With systemd, and an sshd that listens and has to take up the new keys.
