@@ -2,7 +2,6 @@
 
 use crate::project::{Project, said};
 use serde_json::Value;
-use std::path::Path;
 use std::process::{Command, Output};
 
 /// The one node of the deployment `real`. It goes when this does.
@@ -21,9 +20,10 @@ impl<'a> RealMachine<'a> {
         machine
     }
 
+    /// The base system is that of this user's cache.
     fn command(&self, words: &[&str]) -> Command {
         let mut command = self.project.command(words);
-        command.env("OPSRUN_CACHE", Path::new(env!("CARGO_TARGET_TMPDIR")).join("machine-cache"));
+        command.env_remove("OPSRUN_CACHE");
         command
     }
 

@@ -228,8 +228,8 @@ mod tests {
 
     fn config(text: &str) -> Config {
         let text = format!(
-            "provider: aws\ngroups:\n  server: {{ count: 1, instance_type: a, ami: b, stateful: true }}\n  \
-             client: {{ count: 1, instance_type: a, ami: b }}\n{text}"
+            "provider: aws\ngroups:\n  server: {{ count: 1, instance_type: a, ami: ami-b, stateful: true }}\n  \
+             client: {{ count: 1, instance_type: a, ami: ami-b }}\n{text}"
         );
         Config::from_sources(vec![Source { name: "lab.yml".to_owned(), dir: "/".into(), text }], None).unwrap()
     }
