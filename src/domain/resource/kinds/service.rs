@@ -47,8 +47,17 @@ const UP: &str = r#"up() {
       *) return 0;;
     esac
   fi
-  printf 'opsrun: %s does not %s: %s\n' "$2" "$1" \
-    "$(systemctl show -p ActiveState,SubState,Result,LoadState -- "$2" | sed 's/.*=//' | paste -sd ' ' -)" >&2
+  get() { systemctl show -p "$1" --value -- "$2"; }
+  case $(get LoadState "$2")/$(get Result "$2") in
+    loaded/exit-code) why="its program ended with exit code $(get ExecMainStatus "$2")";;
+    loaded/signal|loaded/core-dump) why="its program was ended by signal $(get ExecMainStatus "$2")";;
+    loaded/timeout) why="it took longer than its unit allows";;
+    loaded/start-limit-hit) why="it was tried too often in a short time";;
+    loaded/success) why="it is $(get ActiveState "$2") ($(get SubState "$2"))";;
+    loaded/*) why="systemd says $(get Result "$2")";;
+    */*) why="its unit is $(get LoadState "$2")";;
+  esac
+  printf 'opsrun: %s does not %s: %s\n' "$2" "$1" "$why" >&2
   printf 'opsrun-hint: Its journal: journalctl -u %s\n' "$2" >&2
   journalctl --no-pager -q -o cat -n 15 -u "$2" --since "$since" >&2 || true
   return 1

@@ -333,12 +333,13 @@ impl Order<'_> {
         if let Some(key) = &self.first_key {
             tags.insert(tags::FIRST_KEY.to_owned(), key.public.clone());
         }
+        let image = aws.image(client, &ami, cx).await?;
         let launch = Launch {
             token,
             group: self.group.to_owned(),
             indexes: self.indexes.clone(),
             instance_type: kind.to_owned(),
-            root_device: aws.image(client, &ami, cx).await?.root_device,
+            root_device: image.root_device,
             ami,
             zone: zone.to_owned(),
             subnet,
@@ -347,7 +348,8 @@ impl Order<'_> {
             public_address: !aws.settings.private_addresses,
             spot: settings.spot,
             volume_type: settings.volume_type,
-            volume_size: settings.volume_size,
+            // A size is what makes us speak of the root volume, and say that it goes with its machine.
+            volume_size: settings.volume_size.or(image.kept_root),
             volumes: settings.volumes,
             user_data: body.as_ref().map(Body::digest),
             body,

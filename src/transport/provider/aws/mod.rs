@@ -71,6 +71,8 @@ pub struct Aws {
 pub struct Image {
     pub architecture: String,
     pub root_device: String,
+    /// The size in GiB of its root volume, where the image wants that to outlive the machine.
+    pub kept_root: Option<i32>,
 }
 
 impl Aws {
@@ -183,7 +185,10 @@ impl Aws {
             other => other?,
         };
         let image = found.images().first().ok_or_else(|| none(" that these credentials may use"))?;
+        let root = image.block_device_mappings().iter().find(|m| m.device_name() == image.root_device_name());
+        let kept = root.and_then(|m| m.ebs()).filter(|disk| disk.delete_on_termination() == Some(false));
         let image = Image {
+            kept_root: kept.and_then(aws_sdk_ec2::types::EbsBlockDevice::volume_size),
             architecture: image.architecture().map(|a| a.as_str().to_owned()).unwrap_or_default(),
             root_device: image.root_device_name().unwrap_or("/dev/sda1").to_owned(),
         };
