@@ -128,7 +128,7 @@ fn an_instance_that_always_ends_shows_its_reason() {
 fn throttling_is_sat_out() {
     let project = Project::new();
     project.config(FULL, "");
-    project.aws.script(&json!([{ "do": "throttle", "every": 5, "first": 40 }]));
+    project.aws.script(&json!([{ "do": "throttle", "every": 5, "first": 15 }]));
     project.provision();
     project.assert_lab(FULL, "every fifth call was throttled");
     project.deprovision("throttled");
