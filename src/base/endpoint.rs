@@ -32,6 +32,9 @@ pub struct Endpoint {
     pub name: String,
     /// Address or host name to connect to.
     pub host: String,
+    /// Its address among its peers, where that is not the one to connect to from here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub private_host: Option<String>,
     pub port: u16,
     pub user: String,
     /// Private key files, tried in order.
@@ -68,6 +71,7 @@ impl Endpoint {
         Self {
             name: name.into(),
             host: host.into(),
+            private_host: None,
             port,
             user: user.into(),
             keys: Vec::new(),
@@ -79,6 +83,11 @@ impl Endpoint {
             connect_timeout: default_timeout(),
             retry_for: Duration::ZERO,
         }
+    }
+
+    /// The address that the host itself has, and its peers know it by.
+    pub fn own_host(&self) -> &str {
+        self.private_host.as_deref().unwrap_or(&self.host)
     }
 
     /// `user@host:port`, for errors.

@@ -409,6 +409,28 @@ fn scripts_run_unchanged_on_machines_of_the_cloud() {
     project.deprovision("worked on");
 }
 
+/// The lab's own script on a real machine, which as in the cloud has only its private address on it. It plays server and client.
+#[test]
+fn the_labs_setup_runs_unchanged() {
+    let project = Project::new();
+    let key = Command::new("ssh-keygen").args(["-q", "-N", "", "-t", "ed25519", "-f"]).arg(project.path("key")).status().unwrap();
+    assert!(key.success());
+    let machine = RealMachine::boot(&project, "private_key_path: ../key\n");
+    let users = "server_user: root\nclient_user: root";
+    let more = format!("{users}\nprivate_key_path: ../key\nhost_keys: pin\nproxy_command: \"{}\"", machine.way());
+    project.config(&[("server", 1), ("client", 1)], &more);
+    project.provision();
+    let nodes = state(&project)["nodes"].as_array().unwrap().clone();
+    let server = nodes.iter().find(|n| n["name"] == "server-0").unwrap();
+    let private = server["endpoint"]["private_host"].as_str().unwrap();
+    machine.opsrun(&["exec", "real", "server-0", "--", &format!("ip address add {private}/32 dev lo")]);
+    let script = format!("{}/scripts/setup.rhai", env!("CARGO_MANIFEST_DIR"));
+    let out = project.command(&[&script, "lab", "--heap=256M"]).env_remove("OPSRUN_CACHE").output().unwrap();
+    assert!(out.status.success(), "{}", said(&out));
+    assert!(said(&out).contains(&format!("server-0 UN {private}")), "{}", said(&out));
+    project.deprovision("set up");
+}
+
 #[test]
 fn ctrl_c_ends_the_wait_for_machines_at_once() {
     let project = reachable(TWO, "contact_timeout: 10m");

@@ -50,7 +50,7 @@ impl Fleet {
     }
 
     async fn wait_port_of(&self, node: &Node, port: u16, host: Option<&str>, wait: Wait) -> Result<()> {
-        let own = node.endpoint.host.as_str();
+        let own = node.endpoint.own_host();
         // Local nodes share this machine's localhost: a port there may belong to any of them.
         let hosts: Vec<&str> = match host {
             Some(host) => vec![host],

@@ -23,7 +23,7 @@ fn open(context: &NativeCallContext, nodes: &NodeSet, port: i64, options: Map) -
     options.finish()?;
     let port = super::waiting::port_number(port)?;
     let node = nodes.one()?.clone();
-    let address = address.unwrap_or_else(|| node.endpoint.host.clone());
+    let address = address.unwrap_or_else(|| node.endpoint.own_host().to_owned());
     host.reach(context, nodes, &Call::reads("forward"))?;
     let client = host.client();
     let made = host.block_on(async { client.forward(&node.endpoint, &address, port, &host.cx).await });

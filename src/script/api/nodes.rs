@@ -239,7 +239,7 @@ pub mod module {
         Ok(only(nodes, "name")?.name)
     }
 
-    /// The address of a set of one, as its peers and we reach it.
+    /// The address of a set of one, by which opsrun reaches it.
     ///
     /// # Example
     /// ```rhai
@@ -248,6 +248,19 @@ pub mod module {
     #[rhai_fn(get = "address", pure, return_raw)]
     pub fn address(nodes: &mut Nodes) -> ScriptResult<String> {
         Ok(only(nodes, "address")?.endpoint.host)
+    }
+
+    /// The address of a set of one among its peers: what a service on it listens on.
+    ///
+    /// In a cloud it is the private one; elsewhere the same as `address`.
+    ///
+    /// # Example
+    /// ```rhai
+    /// assert_eq(deployment().node("server-0").private_address, deployment().node("server-0").address);
+    /// ```
+    #[rhai_fn(get = "private_address", pure, return_raw)]
+    pub fn private_address(nodes: &mut Nodes) -> ScriptResult<String> {
+        Ok(only(nodes, "private_address")?.endpoint.own_host().to_owned())
     }
 
     /// The SSH port of a set of one.

@@ -214,7 +214,7 @@ pub mod module {
     /// A file on every node with what a template gives there (see `template(text, vars)` for what may stand in it).
     ///
     /// The template is a file of this machine: in a role one of its `templates/`, else relative to the project's folder.
-    /// It sees `node` (`name`, `group`, `index`, `address`), what the option `vars` has, and in a role also its variables,
+    /// It sees `node` (`name`, `group`, `index`, `address`, `private_address`), what the option `vars` has, and in a role also its variables,
     /// `facts` (as `nodes.facts()` gives them) and `groups` (name to list of nodes). A variable that is missing is an error.
     /// Options: `vars` (#{}), and those of `file` for its mode, owner and secrets.
     ///

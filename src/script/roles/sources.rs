@@ -115,5 +115,5 @@ impl Host {
 
 /// What templates know of a node.
 fn node_var(node: &Node) -> Value {
-    json!({ "name": node.name, "group": node.group, "index": node.index, "address": node.endpoint.host })
+    json!({ "name": node.name, "group": node.group, "index": node.index, "address": node.endpoint.host, "private_address": node.endpoint.own_host() })
 }

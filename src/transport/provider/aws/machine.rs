@@ -134,7 +134,9 @@ impl Machine {
             if settings.private_addresses { (&self.private, &self.public) } else { (&self.public, &self.private) };
         let host = first.as_ref().or(second.as_ref()).cloned().unwrap_or_else(|| self.id.clone());
         let user = group.user.or_else(|| self.tags.get(tags::USER).cloned()).unwrap_or_else(|| super::USER.to_owned());
+        let private = self.private.clone().filter(|private| *private != host);
         let mut endpoint = Endpoint::new(self.name(), host, 22, user);
+        endpoint.private_host = private;
         endpoint.keys = vec![site.private_key.clone()];
         endpoint.jump = settings.bastion.clone().map(|mut jump| {
             if jump.keys.is_empty() {
