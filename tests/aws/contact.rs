@@ -431,6 +431,50 @@ fn the_labs_setup_runs_unchanged() {
     project.deprovision("set up");
 }
 
+/// A machine that only another can reach: it has no public address, and is gone to by way of a bastion.
+#[test]
+fn private_machines_are_reached_through_a_bastion() {
+    let project = Project::new();
+    let key = Command::new("ssh-keygen").args(["-q", "-N", "", "-t", "ed25519", "-f"]).arg(project.path("key")).status().unwrap();
+    assert!(key.success());
+    let machine = RealMachine::boot(&project, "private_key_path: ../key\n");
+    let way = format!("addresses: private\nbastion: root@{}:22", machine.address);
+    let server = "groups: { server: { instance_profile: lab, volumes: [{ device: /dev/sdf, size: 10, type: gp3 }] } }";
+    let more = format!("server_user: root\n{server}\nprivate_key_path: ../key\nhost_keys: pin\n{way}");
+    project.config(&[("server", 1)], &more);
+    let mut profile = Command::new(crate::aws::python());
+    project.aws.environment(&mut profile);
+    let make = "import boto3; boto3.client('iam').create_instance_profile(InstanceProfileName='lab')";
+    profile.env("AWS_DEFAULT_REGION", REGION).env("AWS_ACCESS_KEY_ID", "SOMEBODYELSE");
+    assert!(profile.args(["-c", make]).status().unwrap().success());
+    project.provision();
+    let launch = project.aws.calls_of("RunInstances").pop().unwrap();
+    for (name, value) in [
+        ("NetworkInterface.1.AssociatePublicIpAddress", "false"),
+        ("IamInstanceProfile.Name", "lab"),
+        // The image would have its root volume outlive the machine.
+        ("BlockDeviceMapping.1.DeviceName", "/dev/sda1"),
+        ("BlockDeviceMapping.1.Ebs.DeleteOnTermination", "true"),
+        ("BlockDeviceMapping.2.DeviceName", "/dev/sdf"),
+        ("BlockDeviceMapping.2.Ebs.VolumeSize", "10"),
+        ("BlockDeviceMapping.2.Ebs.DeleteOnTermination", "true"),
+    ] {
+        assert_eq!(launch.params[name], value, "{name}");
+    }
+    let endpoint = state(&project)["nodes"][0]["endpoint"].clone();
+    let private = endpoint["host"].as_str().unwrap();
+    assert!(private.starts_with("10.0."), "{endpoint}");
+    // The bastion plays the machine behind it, too: nothing else knows the way to this address.
+    machine.opsrun(&["exec", "real", "server-0", "--", &format!("ip address add {private}/32 dev lo")]);
+    let out = said(&project.succeeds(&["exec", "lab", "server-0", "--", "echo $SSH_CONNECTION"]));
+    assert!(out.contains(&format!(" {private} 22")), "{out}");
+    // Plain ssh goes the same way.
+    let config = project.path("deployments/lab/ssh_config");
+    let out = Command::new("ssh").arg("-F").arg(config).args(["server-0", "echo $SSH_CONNECTION"]).output().unwrap();
+    assert!(String::from_utf8_lossy(&out.stdout).contains(&format!(" {private} 22")), "{}", said(&out));
+    project.deprovision("behind a bastion");
+}
+
 #[test]
 fn ctrl_c_ends_the_wait_for_machines_at_once() {
     let project = reachable(TWO, "contact_timeout: 10m");

@@ -2,6 +2,7 @@
 
 use super::NodeRecord;
 use crate::base::endpoint::{Endpoint, FirstContact, HostKeyPolicy};
+use crate::base::shell::quote;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::Path;
@@ -16,7 +17,7 @@ pub fn ssh_config(name: &str, dir: &Path, nodes: &[NodeRecord]) -> String {
     let mut out = header(name, &format!("Use: ssh -F {} NODE", dir.join("ssh_config").display()));
     let mut jumps = BTreeMap::new();
     for node in nodes {
-        host_block(&mut out, &node.name, &node.endpoint);
+        host_block(&mut out, dir, &node.name, &node.endpoint);
         let mut next = node.endpoint.jump.as_deref();
         while let Some(jump) = next {
             jumps.insert(jump_alias(jump), jump);
@@ -24,7 +25,7 @@ pub fn ssh_config(name: &str, dir: &Path, nodes: &[NodeRecord]) -> String {
         }
     }
     for (alias, jump) in jumps {
-        host_block(&mut out, &alias, jump);
+        host_block(&mut out, dir, &alias, jump);
     }
     out
 }
@@ -33,7 +34,14 @@ fn jump_alias(endpoint: &Endpoint) -> String {
     format!("jump-{}-{}-{}", endpoint.user, endpoint.host, endpoint.port)
 }
 
-fn host_block(out: &mut String, alias: &str, endpoint: &Endpoint) {
+/// A command that goes through the jump, whose settings are in our ssh_config. OpenSSH's own ProxyJump makes the same command,
+/// but without quotes, so that it fails in a folder with a blank in its name.
+fn through(dir: &Path, jump: &Endpoint) -> String {
+    let config = quote(&dir.join("ssh_config").display().to_string().replace('%', "%%"));
+    format!("ssh -F {config} -W '[%h]:%p' {}", quote(&jump_alias(jump)))
+}
+
+fn host_block(out: &mut String, dir: &Path, alias: &str, endpoint: &Endpoint) {
     let mut line = |key: &str, value: &str| {
         // Writing to a string cannot fail.
         let _ = writeln!(out, "{key} {value}");
@@ -61,7 +69,7 @@ fn host_block(out: &mut String, alias: &str, endpoint: &Endpoint) {
         },
     );
     if let Some(jump) = &endpoint.jump {
-        line("  ProxyJump", &jump_alias(jump));
+        line("  ProxyCommand", &through(dir, jump));
     } else if let Some(command) = &endpoint.proxy_command {
         line("  ProxyCommand", command);
     }
@@ -110,9 +118,7 @@ fn ansible_vars(dir: &Path, endpoint: &Endpoint) -> Vec<(&'static str, String)> 
     }
     let mut words = host_key_options(endpoint);
     if let Some(jump) = &endpoint.jump {
-        // The jump's own settings are in our ssh_config.
-        let own = dir.join("ssh_config");
-        words.extend(["-F".to_owned(), own.display().to_string(), "-J".to_owned(), jump_alias(jump)]);
+        words.extend(["-o".to_owned(), format!("ProxyCommand={}", through(dir, jump))]);
     } else if let Some(command) = &endpoint.proxy_command {
         words.extend(["-o".to_owned(), format!("ProxyCommand={command}")]);
     }

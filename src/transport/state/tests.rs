@@ -239,7 +239,8 @@ fn openssh_reads_the_ssh_config_as_meant() {
         "{near}"
     );
     assert!(near.contains("/a dir/keys/100%"), "{near}");
-    assert!(ask("server-1").contains("proxyjump jump-jumper-192.0.2.1-22"));
+    let command = format!("proxycommand ssh -F {} -W '[%h]:%p' jump-jumper-192.0.2.1-22", path.display());
+    assert!(ask("server-1").contains(&command), "{}", ask("server-1"));
     assert!(ask("jump-jumper-192.0.2.1-22").contains("stricthostkeychecking accept-new"));
 }
 
