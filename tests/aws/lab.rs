@@ -118,6 +118,36 @@ fn another_type_is_changed_in_place() {
 }
 
 #[test]
+fn other_user_data_is_a_new_machine_or_is_stored() {
+    let project = Project::new();
+    let config = |more: &str| {
+        project.config(&[("server", 1)], &format!("groups: {{ server: {{ user_data: init.sh }} }}\n{more}"));
+    };
+    config("");
+    project.write("configs/init.sh", "#!/bin/sh\necho one\n");
+    project.provision();
+    let first = project.ids();
+    project.write("configs/init.sh", "#!/bin/sh\necho two\n");
+    let plan = said(&project.succeeds(&["plan", "lab", "configs/lab.yml"]));
+    assert!(plan.contains("REPLACE  user data: "), "{plan}");
+    project.provision();
+    let second = project.ids();
+    assert_ne!(first, second, "it runs at the first boot only");
+
+    config("user_data_change: store");
+    project.write("configs/init.sh", "#!/bin/sh\necho three\n");
+    project.aws.forget();
+    project.provision();
+    assert_eq!(second, project.ids(), "stored on the machine there is");
+    assert_eq!(project.aws.calls_of("StopInstances").len(), 1, "{}", project.story());
+    let stored = project.aws.calls_of("ModifyInstanceAttribute").into_iter().filter(|c| c.params.contains_key("UserData.Value"));
+    assert_eq!(stored.count(), 1, "{}", project.story());
+    let plan = said(&project.succeeds(&["plan", "lab", "configs/lab.yml"]));
+    assert!(plan.contains("nothing to change"), "{plan}");
+    project.deprovision("with other user data");
+}
+
+#[test]
 fn a_new_image_replaces_only_when_allowed() {
     let project = Project::new();
     project.config(&[("server", 2)], "server_stateful: true");

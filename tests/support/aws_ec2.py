@@ -135,7 +135,7 @@ class Cloud:
                 # https://docs.aws.amazon.com/AWSEC2/latest/APIReference/Query-Requests.html#api-pagination
                 call = call.with_params(call.action, {**call.params, "MaxResults": effects.page["most"]})
             doomed = self.interfaces_of(call, values(call.params, "InstanceId")) if call.action == "TerminateInstances" else []
-            status, headers, body = self.forward(self.with_token_filter(call))
+            status, headers, body = self.forward(self.with_user_data(self.with_token_filter(call)))
             self.delete_interfaces(call, doomed)
             body = self.after(call, effects, body) if status == 200 else body
             if status >= 500 and call.region not in self.regions(call):
@@ -267,6 +267,14 @@ class Cloud:
         params |= {f"{prefix}.{n}": v for n, v in enumerate(found or ["i-00000000000000000"], 1)}
         params[named[0]] = "instance-id"
         return call.with_params(call.action, params)
+
+    def with_user_data(self, call):
+        """moto takes the encoding off stored user data twice; it comes encoded once, which the SDKs do by themselves.
+        https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_BlobAttributeValue.html"""
+        data = call.params.get("UserData.Value")
+        if call.action != "ModifyInstanceAttribute" or not data:
+            return call
+        return call.with_params(call.action, {**call.params, "UserData.Value": base64.b64encode(data.encode()).decode()})
 
     # --- launches
 
