@@ -10,26 +10,14 @@ use crate::base::{suggest, units};
 use std::collections::BTreeMap;
 use std::path::Path;
 
-const TOP: [&str; 31] = [
+/// Keys at the top, beside those of `cloud`.
+const TOP: [&str; 16] = [
     "provider",
     "owner",
     "access_key",
     "secret_key",
     "region",
     "availability_zone",
-    "fallback_zones",
-    "endpoint_url",
-    "vpc",
-    "subnet",
-    "allow_from",
-    "addresses",
-    "bastion",
-    "proxy_command",
-    "settle_time",
-    "launch_timeout",
-    "contact_timeout",
-    "spot_timeout",
-    "user_data_change",
     "private_key_path",
     "public_key_path",
     "known_hosts",
@@ -37,8 +25,6 @@ const TOP: [&str; 31] = [
     "host_keys",
     "keep",
     "expires",
-    "expires_action",
-    "prices",
     "groups",
     "vars",
     "secrets",
@@ -143,12 +129,13 @@ pub fn at_key(config: &Config, error: Error, key: &str) -> Error {
 }
 
 fn check_top_keys(top: &[Entry]) -> Result<()> {
-    let Some(unknown) = top.iter().find(|e| !TOP.contains(&e.key.as_str())) else { return Ok(()) };
+    let known = || TOP.into_iter().chain(cloud::TOP);
+    let Some(unknown) = top.iter().find(|e| !known().any(|key| key == e.key)) else { return Ok(()) };
     let groups = get(top, "groups").and_then(|g| g.value.map()).unwrap_or_default();
     let names = groups.iter().map(|g| g.key.as_str()).chain(["server", "client", "monitor"]);
     let flat: Vec<String> = names.flat_map(|g| FLAT.iter().map(move |s| format!("{g}_{s}"))).collect();
     let error = Error::config(format!("unknown key `{}`", unknown.key)).at(unknown.place.location());
-    let known = TOP.into_iter().chain(flat.iter().map(String::as_str));
+    let known = known().chain(flat.iter().map(String::as_str));
     Err(match suggest::nearest(&unknown.key, known) {
         Some(near) => error.hint(format!("Did you mean `{near}`?")),
         None => error.hint("Settings of your own, for scripts to read, go under `vars:`."),
