@@ -255,6 +255,15 @@ impl Error {
         self
     }
 
+    /// Adds the advice if there is any.
+    #[must_use]
+    pub fn hint_if(self, advice: Option<String>) -> Self {
+        match advice {
+            Some(advice) => self.hint(advice),
+            None => self,
+        }
+    }
+
     #[must_use]
     pub fn at(mut self, place: Location) -> Self {
         self.0.places.push(place);

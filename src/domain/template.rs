@@ -81,11 +81,7 @@ fn explain(name: &str, text: &str, vars: &Value, error: &minijinja::Error) -> Er
         _ if said.is_empty() => said = error.kind().to_string(),
         _ => {}
     }
-    let out = Error::config(format!("{name}:{line}: {said}")).at(Location { file: name.to_owned(), line, column, source });
-    match hint {
-        Some(hint) => out.hint(hint),
-        None => out,
-    }
+    Error::config(format!("{name}:{line}: {said}")).at(Location { file: name.to_owned(), line, column, source }).hint_if(hint)
 }
 
 /// The `a.b.c` that this text ends with.

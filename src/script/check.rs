@@ -352,10 +352,7 @@ fn unknown<'a>(what: String, name: &str, candidates: impl IntoIterator<Item = &'
     let near = called_here.or_else(|| crate::base::suggest::nearest(name, candidates.iter().copied()));
     match near {
         Some(near) => error.hint(format!("Did you mean \"{near}\"?")),
-        None if otherwise.is_empty() => match did_you_mean(name, candidates) {
-            Some(hint) => error.hint(hint),
-            None => error,
-        },
+        None if otherwise.is_empty() => error.hint_if(did_you_mean(name, candidates)),
         None => error.hint(otherwise),
     }
 }

@@ -126,10 +126,7 @@ impl Object {
         if let Some(method) = class.methods.iter().find(|m| m.name == field) {
             return error.hint(format!("{} is a method: call it as .{}.", field, method.signature()));
         }
-        match did_you_mean(field, fields.keys().map(|k| &k[..])) {
-            Some(hint) => error.hint(hint),
-            None => error,
-        }
+        error.hint_if(did_you_mean(field, fields.keys().map(|k| &k[..])))
     }
 }
 

@@ -153,10 +153,7 @@ fn find_std(project: &Path, name: &str, path: &str) -> Result<Found, Error> {
     let error = Error::new(Kind::Script, format!("there is no module \"{path}\""))
         .hint("Looked in the standard library and in the project's stdlib/.");
     let names = std_names(project);
-    Err(match did_you_mean(path, names.iter().map(String::as_str)) {
-        Some(hint) => error.hint(hint),
-        None => error,
-    })
+    Err(error.hint_if(did_you_mean(path, names.iter().map(String::as_str))))
 }
 
 /// `std/…` for every module of the standard library, the project's own included.

@@ -267,10 +267,7 @@ fn property(engine: &Engine, host: &Host, text: &str) -> Error {
     if known.named(name).any(|f| f.params.first().is_some_and(|p| p.kind == kind)) {
         return error.hint(format!("{name} is a method: call it as .{name}()."));
     }
-    match did_you_mean(name, properties) {
-        Some(hint) => error.hint(hint),
-        None => error,
-    }
+    error.hint_if(did_you_mean(name, properties))
 }
 
 fn indexing(what: &str) -> Error {

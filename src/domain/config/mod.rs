@@ -191,6 +191,13 @@ impl Config {
         Ok(config)
     }
 
+    /// Reads a tree that is merged already, and looks at the key files it names.
+    pub fn from_tree(tree: &tree::Node, home: Option<&Path>) -> Result<Self> {
+        let config = schema::read(tree, home)?;
+        files::check(&config)?;
+        Ok(config)
+    }
+
     /// Merges texts, without looking at any file. `home` is what `~` stands for.
     pub fn from_sources(sources: Vec<Source>, home: Option<&Path>) -> Result<Self> {
         schema::read(&merge::merge(sources)?, home)

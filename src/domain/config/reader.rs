@@ -157,10 +157,7 @@ impl<'a> Reader<'a> {
                 }
                 _ => {
                     let error = Error::config(format!("unknown key `{label}`")).at(key.place.location());
-                    return Err(match suggest::did_you_mean(&key.key, GROUP.into_iter().chain(cloud::GROUP)) {
-                        Some(hint) => error.hint(hint),
-                        None => error,
-                    });
+                    return Err(error.hint_if(suggest::did_you_mean(&key.key, GROUP.into_iter().chain(cloud::GROUP))));
                 }
             }
         }

@@ -7,7 +7,7 @@ use crate::base::units;
 use crate::domain::config::cloud::{Addresses, UserDataChange};
 use crate::domain::config::{self, Config, Group};
 use crate::transport::provider::aws::images::Choice;
-use crate::transport::provider::aws::settings::{GroupSettings, HostKeys, Settings, Volume, lab_ports};
+use crate::transport::provider::aws::settings::{Access, GroupSettings, HostKeys, Settings, Volume, lab_ports};
 use crate::transport::provider::aws::user_data::UserData;
 use crate::transport::provider::calls::{Call, Calls, Reply};
 use crate::transport::state::journal::{Journal, What};
@@ -80,9 +80,7 @@ pub fn settings(config: &Config, inputs: &[PathBuf], times: &Times, complete: bo
     };
     let groups = config.groups.iter().map(|g| Ok((g.name.clone(), group(config, g, complete)?)));
     Ok(Settings {
-        region: config.region.clone(),
-        keys: keys(config, inputs)?,
-        endpoint_url: cloud.endpoint_url.clone(),
+        access: access(config, inputs)?,
         owner: config.owner.clone(),
         keep: expiry::kept(config),
         created: times.created,
@@ -94,7 +92,6 @@ pub fn settings(config: &Config, inputs: &[PathBuf], times: &Times, complete: bo
         private_addresses: cloud.addresses == Some(Addresses::Private),
         bastion: cloud.bastion.as_deref().map(bastion).transpose()?,
         proxy_command: cloud.proxy_command.clone(),
-        settle: time(&cloud.settle_time, SETTLE)?,
         launch_timeout: time(&cloud.launch_timeout, LAUNCH_TIMEOUT)?,
         contact_timeout: contact_timeout(config)?,
         host_keys: match config.host_keys {
@@ -106,6 +103,16 @@ pub fn settings(config: &Config, inputs: &[PathBuf], times: &Times, complete: bo
         spot_timeout: time(&cloud.spot_timeout, SPOT_TIMEOUT)?,
         user_data_replaces: cloud.user_data_change != Some(UserDataChange::Store),
         groups: groups.collect::<Result<_>>()?,
+    })
+}
+
+/// How AWS is talked to.
+pub fn access(config: &Config, inputs: &[PathBuf]) -> Result<Access> {
+    Ok(Access {
+        region: config.region.clone(),
+        keys: keys(config, inputs)?,
+        endpoint_url: config.cloud.endpoint_url.clone(),
+        settle: config.cloud.settle_time.as_deref().map_or(Ok(SETTLE), units::parse_duration)?,
     })
 }
 

@@ -1,7 +1,8 @@
 //! An environment of an application: `environments/<name>.yml` over `environments/common.yml`.
 //!
-//! `read` is the file format, `values` what the formations' parameters get from it.
+//! `read` is the file format, `machines` how AWS and its machines are reached, `values` what the formations' parameters get from it.
 
+mod machines;
 mod read;
 mod values;
 
@@ -40,6 +41,8 @@ pub struct Environment {
     formations: Vec<(String, Place)>,
     parameters: Vec<Entry>,
     secrets: BTreeMap<String, SecretSource>,
+    /// Those of its keys that a deployment's config has, too.
+    machines: Vec<Entry>,
     /// The files it was read from, for messages.
     files: Vec<String>,
 }

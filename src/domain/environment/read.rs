@@ -1,6 +1,6 @@
 //! The files of an environment.
 
-use super::{Environment, Group};
+use super::{Environment, Group, machines};
 use crate::base::error::{Error, IoResultExt, Kind, Result};
 use crate::base::suggest::did_you_mean;
 use crate::domain::config::Source;
@@ -76,10 +76,7 @@ pub fn load(project: &Path, name: &str) -> Result<Environment> {
     let Some(own) = read(project, &file(name))? else {
         let error = Error::new(Kind::NotFound, format!("there is no environment \"{name}\""));
         let names = names(project);
-        return Err(match did_you_mean(name, names.iter().map(String::as_str)) {
-            Some(hint) => error.hint(hint),
-            None => error,
-        }
+        return Err(error.hint_if(did_you_mean(name, names.iter().map(String::as_str)))
         .hint(format!("It would be {}; `opsrun manage {name} init` writes an example.", project.join(file(name)).display()))
         .exit_with(2));
     };
@@ -128,7 +125,7 @@ fn environment(project: &Path, name: &str, tree: &Node, files: Vec<String>) -> R
     let home = std::env::var_os("HOME").map(PathBuf::from);
     let mut reader = Reader::new(home.as_deref());
     let secrets = reader.secrets(top)?;
-    known(top, &TOP, "")?;
+    known(top, &[TOP.as_slice(), &machines::KEYS].concat(), "")?;
     let text = |reader: &mut Reader, key| reader.optional(top, key, Reader::text);
     let missing = |key: &str, hint: &str| {
         Error::config(format!("environment {name} has no `{key}`")).hint(format!("Write it into {}: {hint}", files.join(" or ")))
@@ -154,6 +151,7 @@ fn environment(project: &Path, name: &str, tree: &Node, files: Vec<String>) -> R
             None => Vec::new(),
             Some(entry) => entry.value.map().ok_or_else(|| wrong(entry, "parameters", "must be a map of names"))?.to_vec(),
         },
+        machines: top.iter().filter(|e| machines::KEYS.contains(&e.key.as_str()) || e.key == "secrets").cloned().collect(),
         project: project.to_owned(),
         app,
         env,
@@ -164,6 +162,7 @@ fn environment(project: &Path, name: &str, tree: &Node, files: Vec<String>) -> R
         files,
     };
     check_stack(&environment, top)?;
+    environment.config("groups: {}")?;
     Ok(environment)
 }
 
@@ -242,8 +241,5 @@ fn group(project: &Path, reader: &Reader, entry: &Entry) -> Result<Group> {
 fn known(entries: &[Entry], keys: &[&str], before: &str) -> Result<()> {
     let Some(odd) = entries.iter().find(|e| !keys.contains(&e.key.as_str())) else { return Ok(()) };
     let error = Error::config(format!("unknown key `{before}{}`", odd.key)).at(odd.place.location());
-    Err(match did_you_mean(&odd.key, keys.iter().copied()) {
-        Some(hint) => error.hint(hint),
-        None => error,
-    })
+    Err(error.hint_if(did_you_mean(&odd.key, keys.iter().copied())))
 }

@@ -89,10 +89,7 @@ impl Environment {
         let known = || template.parameters().iter().map(|p| p.key.as_str());
         let Some(odd) = self.parameters.iter().find(|p| !known().any(|k| k == p.key)) else { return Ok(()) };
         let error = Error::config(format!("the formations have no parameter `{}`", odd.key)).at(odd.place.location());
-        Err(match did_you_mean(&odd.key, known()) {
-            Some(hint) => error.hint(hint),
-            None => error,
-        })
+        Err(error.hint_if(did_you_mean(&odd.key, known())))
     }
 
     fn value(&self, parameter: &Entry) -> Result<Option<(Content, Origin)>> {

@@ -115,10 +115,7 @@ fn keys(entry: &Entry, what: &str, known: &[&str], needed: &str, found: &mut Vec
     };
     for odd in entries.iter().filter(|e| !known.contains(&e.key.as_str())) {
         let error = wrong(format!("{what} `{}` has an unknown key `{}`", entry.key, odd.key), &odd.place);
-        found.push(match did_you_mean(&odd.key, known.iter().copied()) {
-            Some(hint) => error.hint(hint),
-            None => error,
-        });
+        found.push(error.hint_if(did_you_mean(&odd.key, known.iter().copied())));
     }
     if !entries.iter().any(|e| e.key == needed) {
         found.push(wrong(format!("{what} `{}` has no `{needed}`", entry.key), &entry.place));
@@ -250,10 +247,7 @@ fn lost(template: &Template, section: &str, reference: &Reference) -> Option<Err
 }
 
 fn advise(error: Error, name: &str, known: &[String]) -> Error {
-    match did_you_mean(name, known.iter().map(String::as_str)) {
-        Some(hint) => error.hint(hint),
-        None => error,
-    }
+    error.hint_if(did_you_mean(name, known.iter().map(String::as_str)))
 }
 
 fn unused(template: &Template, graph: &Graph, found: &mut Vec<Error>) {

@@ -30,10 +30,7 @@ pub fn find(project: &Path, name: &str) -> Result<File> {
     }
     let all = names(project);
     let error = Error::new(Kind::Config, format!("there is no formation `{name}`"));
-    let error = match did_you_mean(name, all.iter().map(String::as_str)) {
-        Some(hint) => error.hint(hint),
-        None => error,
-    };
+    let error = error.hint_if(did_you_mean(name, all.iter().map(String::as_str)));
     Err(error.hint(format!("Looked for {own} and among those that come with opsrun; a path ends in .yml, .yaml or .json.")))
 }
 

@@ -18,10 +18,7 @@ pub fn merge(files: &[File]) -> Result<Template> {
         for entry in tree.map().unwrap_or_default() {
             if !SECTIONS.contains(&entry.key.as_str()) {
                 let error = wrong(format!("`{}` is no section of a template", entry.key), &entry.place);
-                return Err(match did_you_mean(&entry.key, SECTIONS) {
-                    Some(hint) => error.hint(hint),
-                    None => error,
-                });
+                return Err(error.hint_if(did_you_mean(&entry.key, SECTIONS)));
             }
             match sections.iter_mut().find(|s| s.key == entry.key) {
                 None => sections.push(checked(entry)?),

@@ -124,10 +124,7 @@ fn walk(node: &Node, found: &mut Vec<Reference>) -> Result<()> {
         name if FUNCTIONS.contains(&name) || name.starts_with("ForEach::") => return walk(given, found),
         unknown => {
             let error = wrong(format!("there is no function !{unknown}"), &node.place);
-            return Err(match did_you_mean(unknown, FUNCTIONS) {
-                Some(hint) => error.hint(hint),
-                None => error,
-            });
+            return Err(error.hint_if(did_you_mean(unknown, FUNCTIONS)));
         }
     }
     Ok(())

@@ -96,10 +96,7 @@ pub fn summary(files: &[PathBuf], selection: &Selection, cx: &Cx) -> Result<Vec<
             return Err(Error::usage(format!("trimming leaves nothing of tag \"{tag}\"")).hint("Trim less."));
         }
         let error = Error::new(Kind::NotFound, format!("no line of these HDR logs has the tag \"{tag}\""));
-        return Err(match suggest::did_you_mean(tag, seen.iter().map(String::as_str)) {
-            Some(hint) => error.hint(hint),
-            None => error,
-        });
+        return Err(error.hint_if(suggest::did_you_mean(tag, seen.iter().map(String::as_str))));
     }
     tags.into_iter().map(|tag| Ok((tag.name.clone(), figures(tag)?))).collect()
 }

@@ -177,10 +177,7 @@ fn find(project: &Path, name: &str) -> Result<Home> {
     }
     let names = names(project);
     let error = Error::new(Kind::NotFound, format!("there is no role {name}"));
-    let error = match did_you_mean(name, names.iter().map(|(name, _)| name.as_str())) {
-        Some(hint) => error.hint(hint),
-        None => error,
-    };
+    let error = error.hint_if(did_you_mean(name, names.iter().map(|(name, _)| name.as_str())));
     Err(error.hint(format!(
         "Looked in {} and in the standard library; `opsrun role new {name}` begins one.",
         project.join("roles").display()

@@ -22,10 +22,7 @@ pub fn word<T: Copy>(function: &str, option: &str, given: &str, words: &[(&str, 
         Ok(*value)
     } else {
         let error = Error::usage(format!("option \"{option}\" of {function} cannot be \"{given}\""));
-        Err(match did_you_mean(given, words.iter().map(|(word, _)| *word)) {
-            Some(hint) => error.hint(hint),
-            None => error,
-        })
+        Err(error.hint_if(did_you_mean(given, words.iter().map(|(word, _)| *word))))
     }
 }
 

@@ -42,10 +42,7 @@ impl Host {
                 let Some(role) = role else { return Err(Error::io("read", &local, &e)) };
                 let (what, own) = (folder.name(), role.files_in(folder.name()));
                 let error = Error::new(Kind::NotFound, format!("role {} has no file {path} in its {what}/", role.name));
-                let error = match did_you_mean(path, own.iter().map(String::as_str)) {
-                    Some(hint) => error.hint(hint),
-                    None => error,
-                };
+                let error = error.hint_if(did_you_mean(path, own.iter().map(String::as_str)));
                 Err(error.hint(format!("Looked in {}/{what}/ and in the project's folder.", role.folder())))
             }
             Err(e) => Err(Error::io("read", &local, &e)),

@@ -1,7 +1,7 @@
-//! The connection to EC2: whose it is, how reads are made, and how a call that changes something is written down around.
+//! The connection to AWS: whose it is, how reads are made, and how a call that changes something is written down around.
 
 use super::fault::Fault;
-use super::settings::Settings;
+use super::settings::Access;
 use crate::base::error::{Error, Kind, Result};
 use crate::base::event::Cx;
 use crate::transport::provider::calls::{Call, Calls, Reply};
@@ -70,6 +70,11 @@ pub struct Client {
     pub ec2: aws_sdk_ec2::Client,
     pub region: String,
     pub ssm: aws_sdk_ssm::Client,
+    pub stacks: aws_sdk_cloudformation::Client,
+    pub scaling: aws_sdk_autoscaling::Client,
+    pub balancing: aws_sdk_elasticloadbalancingv2::Client,
+    pub tagging: aws_sdk_resourcegroupstagging::Client,
+    pub buckets: aws_sdk_s3::Client,
     sts: aws_sdk_sts::Client,
     calls: Arc<dyn Calls>,
     settle: Duration,
@@ -78,20 +83,20 @@ pub struct Client {
 
 impl Client {
     /// Connects to where the deployment lives, or will. No request is made.
-    pub async fn connect(settings: &Settings, calls: Arc<dyn Calls>) -> Result<Self> {
+    pub async fn connect(access: &Access, calls: Arc<dyn Calls>) -> Result<Self> {
         let home = home(&*calls)?;
         let timeouts = TimeoutConfig::builder().connect_timeout(CONNECT).operation_attempt_timeout(REQUEST).build();
         let mut loader = aws_config::defaults(BehaviorVersion::latest())
             .retry_config(RetryConfig::adaptive().with_max_attempts(ATTEMPTS))
             .timeout_config(timeouts);
-        if let Some((access, secret)) = &settings.keys {
-            let keys = Credentials::new(access.expose(), secret.expose(), None, None, "opsrun-config");
+        if let Some((id, secret)) = &access.keys {
+            let keys = Credentials::new(id.expose(), secret.expose(), None, None, "opsrun-config");
             loader = loader.credentials_provider(SharedCredentialsProvider::new(keys));
         }
-        if let Some(url) = &settings.endpoint_url {
+        if let Some(url) = &access.endpoint_url {
             loader = loader.endpoint_url(url);
         }
-        let wanted = settings.region.clone();
+        let wanted = access.region.clone();
         if let Some(region) = wanted.clone().or_else(|| home.as_ref().map(|h| h.region.clone())) {
             loader = loader.region(Region::new(region));
         }
@@ -105,13 +110,20 @@ impl Client {
             return Err(Error::config(format!("the deployment is in region {}; it cannot move to {region}", home.region))
                 .hint("Use another name for one in the new region, or deprovision this one first."));
         }
+        // Elsewhere than at AWS a bucket's name is rarely part of a host's name.
+        let buckets = aws_sdk_s3::config::Builder::from(&config).force_path_style(access.endpoint_url.is_some());
         Ok(Self {
             ec2: aws_sdk_ec2::Client::new(&config),
             ssm: aws_sdk_ssm::Client::new(&config),
+            stacks: aws_sdk_cloudformation::Client::new(&config),
+            scaling: aws_sdk_autoscaling::Client::new(&config),
+            balancing: aws_sdk_elasticloadbalancingv2::Client::new(&config),
+            tagging: aws_sdk_resourcegroupstagging::Client::new(&config),
+            buckets: aws_sdk_s3::Client::from_conf(buckets.build()),
             sts: aws_sdk_sts::Client::new(&config),
             region,
             calls,
-            settle: settings.settle,
+            settle: access.settle,
             account: OnceCell::new(),
         })
     }
@@ -196,7 +208,8 @@ impl Client {
         F: Future<Output = std::result::Result<T, SdkError<E, HttpResponse>>>,
     {
         let start = std::time::Instant::now();
-        let builds = !["Delete", "Detach", "Terminate", "Revoke"].iter().any(|word| call.starts_with(word));
+        let name = call.split_once(':').map_or(call, |(_, name)| name);
+        let builds = !["Delete", "Detach", "Terminate", "Revoke"].iter().any(|word| name.starts_with(word));
         let mut wait = Duration::from_millis(500);
         for attempt in 1.. {
             match Box::pin(send()).await {

@@ -57,15 +57,16 @@ pub struct Fault {
 }
 
 impl Fault {
+    /// `call`: `RunInstances`, or with its service before it: `cloudformation:DescribeStacks`.
     pub fn new<E: ProvideErrorMetadata + std::error::Error + 'static>(
         call: &'static str,
         error: &SdkError<E, HttpResponse>,
     ) -> Self {
-        let service = match call {
-            "GetCallerIdentity" => "sts",
-            "GetParameter" => "ssm",
-            _ => "ec2",
-        };
+        let (service, call) = call.split_once(':').unwrap_or(match call {
+            "GetCallerIdentity" => ("sts", call),
+            "GetParameter" => ("ssm", call),
+            _ => ("ec2", call),
+        });
         match error {
             SdkError::ServiceError(answer) => {
                 let status = answer.raw().status().as_u16();

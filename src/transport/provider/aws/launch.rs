@@ -187,11 +187,11 @@ pub async fn replay(aws: &Aws, client: &Client, site: &Site, cx: &Cx) -> Result<
         launch.body = bodies.read(&launch.token)?;
         let whole = launch.body.as_ref().map(Body::digest) == launch.user_data;
         let age = Duration::try_from(Timestamp::now().duration_since(open.at)).unwrap_or_default();
-        if !whole && age < aws.settings.settle {
+        if !whole && age < aws.settings.access.settle {
             // Somebody removed a file of ours: what came of the launch must come to light by itself.
-            super::client::pause(aws.settings.settle.saturating_sub(age), cx).await?;
+            super::client::pause(aws.settings.access.settle.saturating_sub(age), cx).await?;
         }
-        if !whole || age > TOKEN_LIVES.max(aws.settings.settle) {
+        if !whole || age > TOKEN_LIVES.max(aws.settings.access.settle) {
             let machines = client.machines(site, cx).await?;
             let made = machines.iter().filter(|m| m.tags.get(tags::LAUNCH) == Some(&launch.token)).map(|m| m.id.clone());
             client.end(open.id, Reply::Made(made.collect()))?;

@@ -92,7 +92,7 @@ impl Aws {
     }
 
     async fn client(&self) -> Result<&Client> {
-        self.client.get_or_try_init(|| Client::connect(&self.settings, self.calls.clone())).await
+        self.client.get_or_try_init(|| Client::connect(&self.settings.access, self.calls.clone())).await
     }
 
     /// What an instance of the group is given by the request that makes it.

@@ -70,7 +70,7 @@ pub async fn belongings(client: &Client, site: &Site, cx: &Cx) -> Result<Vec<Fix
 /// Removes all that is left of the deployment, and proves it.
 pub async fn everything(aws: &Aws, client: &Client, site: &Site, cx: &Cx) -> Result<()> {
     let start = Instant::now();
-    let (settle, patience) = (aws.settings.settle, aws.settings.launch_timeout);
+    let (settle, patience) = (aws.settings.access.settle, aws.settings.launch_timeout);
     let mut clean: Option<Instant> = None;
     loop {
         let left = pass(client, site, patience, cx).await?;

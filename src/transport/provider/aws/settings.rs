@@ -21,13 +21,21 @@ pub enum HostKeys {
     Shown,
 }
 
-/// The deployment's side of it.
+/// What it takes to talk to AWS.
 #[derive(Clone, Debug)]
-pub struct Settings {
+pub struct Access {
     pub region: Option<String>,
     /// Access key and secret key; else the chain that every AWS tool uses.
     pub keys: Option<(Secret, Secret)>,
     pub endpoint_url: Option<String>,
+    /// How long the cloud may take until what was made is seen by every reader.
+    pub settle: Duration,
+}
+
+/// The deployment's side of it.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub access: Access,
     pub owner: Option<String>,
     pub keep: Option<String>,
     /// None where it is not known, and not written.
@@ -43,8 +51,6 @@ pub struct Settings {
     pub private_addresses: bool,
     pub bastion: Option<Endpoint>,
     pub proxy_command: Option<String>,
-    /// How long the cloud may take until what was made is seen by every reader.
-    pub settle: Duration,
     pub launch_timeout: Duration,
     /// How long new machines may take until they can be logged in to.
     pub contact_timeout: Duration,
