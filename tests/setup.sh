@@ -26,14 +26,16 @@ fi
 # HdrHistogram's own log reader, which ours is compared with.
 jar="$HOME/.m2/repository/org/hdrhistogram/HdrHistogram/2.1.12/HdrHistogram-2.1.12.jar"
 [ -e "$jar" ] || mvn -q dependency:get -Dartifact=org.hdrhistogram:HdrHistogram:2.1.12
-# The cloud's emulator (and boto3 with it), in a venv outside the repo.
-moto='moto[server]==5.2.5'
-venv="${XDG_CACHE_HOME:-$HOME/.cache}/opsrun-test/moto"
-if [ "$(cat "$venv/installed" 2>/dev/null)" != "$moto" ]; then
-    python3 -m venv --clear "$venv"
-    "$venv/bin/pip" install -q "$moto"
-    echo "$moto" > "$venv/installed"
-fi
+# The cloud's emulators (and boto3 with the first), each in a venv outside the repo: they want different versions of boto.
+venvs="${XDG_CACHE_HOME:-$HOME/.cache}/opsrun-test"
+for wanted in 'moto[server]==5.2.5' 'ministack==1.5.33'; do
+    venv="$venvs/${wanted%%[[=]*}"
+    if [ "$(cat "$venv/installed" 2>/dev/null)" != "$wanted" ]; then
+        python3 -m venv --clear "$venv"
+        "$venv/bin/pip" install -q "$wanted"
+        echo "$wanted" > "$venv/installed"
+    fi
+done
 if command -v rustup >/dev/null; then
     cargo fmt --version >/dev/null 2>&1 || rustup component add rustfmt
     cargo clippy --version >/dev/null 2>&1 || rustup component add clippy

@@ -1,4 +1,5 @@
-//! EC2 for tests: moto, behind a proxy that adds what moto lacks and faults on demand (`tests/support/aws_proxy.py`).
+//! AWS for tests: moto and ministack, joined by a bridge, behind a proxy that adds what they lack and faults on demand
+//! (`tests/support/aws_proxy.py`).
 //! A fake, then: what passes has passed against that reading of the documentation.
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
@@ -56,7 +57,8 @@ pub struct Call {
 /// Something that exists, and may cost money.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Deserialize)]
 pub struct Resource {
-    /// `instance`, `volume`, `key pair`, `security group`, `subnet`, `internet gateway`, `route table`, `VPC`, `address`, `network interface`
+    /// `instance`, `volume`, `key pair`, `security group`, `subnet`, `internet gateway`, `route table`, `VPC`, `address`, `network interface`;
+    /// of ministack also `stack`, `bucket`, `auto-scaling group`… (see `tests/support/bridge_exists.py`)
     pub kind: String,
     pub id: String,
     pub state: String,
@@ -68,7 +70,9 @@ pub fn python() -> PathBuf {
     let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
     let cache = cache.unwrap_or_else(|| PathBuf::from(std::env::var_os("HOME").unwrap()).join(".cache"));
     let python = cache.join("opsrun-test/moto/bin/python");
-    assert!(python.exists(), "this test needs moto ({} is missing): sh tests/setup.sh", python.display());
+    for needed in [&python, &cache.join("opsrun-test/ministack/bin/ministack")] {
+        assert!(needed.exists(), "this test needs moto and ministack ({} is missing): sh tests/setup.sh", needed.display());
+    }
     python
 }
 
@@ -169,6 +173,32 @@ impl Aws {
     /// From now on these rules hold, and no others (see `tests/support/aws_rules.py`).
     pub fn script(&self, rules: &Value) {
         self.post("script", rules);
+    }
+
+    /// What happens to resources of stacks from now on: they fail, or take time (see `tests/support/bridge_control.py`).
+    pub fn stack_resources(&self, orders: &Value) {
+        self.post(&format!("resource?region={REGION}"), orders);
+    }
+
+    /// What change sets that are made from now on show of a resource: `Replacement`, `Action`, `PolicyAction`, `Scope`.
+    pub fn change_sets_show(&self, orders: &Value) {
+        self.post(&format!("change?region={REGION}"), orders);
+    }
+
+    /// Puts a stack into one of the 23 statuses; it acts on it as on its own.
+    pub fn stack_status(&self, stack: &str, status: &str, reason: &str) {
+        self.post(&format!("status?region={REGION}"), &json!({ "stack": stack, "status": status, "reason": reason }));
+    }
+
+    /// As `stack_status`, for so many questions; then it is in the second status.
+    pub fn stack_status_until(&self, stack: &str, status: &str, describes: usize, then: &str) {
+        let order = json!({ "stack": stack, "status": status, "describes": describes, "then": then });
+        self.post(&format!("status?region={REGION}"), &order);
+    }
+
+    /// The health of load balancers' targets (see `tests/support/bridge_balancer.py`).
+    pub fn targets(&self, orders: &Value) {
+        self.post(&format!("targets?region={REGION}"), orders);
     }
 
     /// The n-th changing call from now on (the first is 1) is held, and with it all later changes.

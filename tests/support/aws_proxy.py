@@ -1,24 +1,30 @@
 #!/usr/bin/env python3
-"""A fake, and it says so: an HTTP proxy in front of moto that adds what moto lacks of EC2, and faults on demand.
+"""A fake, and it says so: an HTTP proxy in front of moto and ministack that adds what they lack of AWS, and faults on demand.
 
-aws_proxy.py [--port PORT] [--until-stdin-ends]        with the Python of the venv that tests/setup.sh makes: it starts moto
+aws_proxy.py [--port PORT] [--until-stdin-ends]        with the Python of the venv that tests/setup.sh makes: it starts both
 
 It stands for the Amazon EC2 API where moto is too kind: client tokens, in-use checks, spot that cannot be stopped
 (aws_ec2.py; each rule cites the documentation page it follows); and where a real cloud fails: capacity, quotas,
-throttling, lost replies, late visibility, launches that end (aws_rules.py; told by a script). What passes here has
-passed against this reading of the documentation, not against AWS. Signatures are not checked.
+throttling, lost replies, late visibility, launches that end (aws_rules.py; told by a script). CloudFormation, Auto Scaling, S3
+and all but EC2, SSM and STS are ministack's, which starts at the first request for it. The bridge joins the two (aws_bridge.py,
+bridge_main.py): the groups and instances of a stack are instances in moto. What passes here has passed against this reading of
+the documentation, not against AWS, and nothing is claimed about how long anything takes there. Signatures are not checked.
 
 Control, all JSON:
-  POST /_proxy/script    a list of rules (see aws_rules.py), which replaces the one before
+  POST /_proxy/script    a list of rules (see aws_rules.py), which replaces the one before; they are about every service
   POST /_proxy/stop      {"call": n, "when": "before" | "after", "of": "mutating" | "all"}: the n-th call from now is
                          held, before it is forwarded or before its answer is given, and with it all later mutating ones
   GET  /_proxy/stopped   waits (?wait=SECONDS) for that: {"stopped": bool, "call": {...}}
   POST /_proxy/release   forgets the stop; the connections that are held are closed
   GET  /_proxy/calls     the calls seen: number, service, action, params, region, mutating, at, took, status, error, what
-  GET  /_proxy/resources ?region=R: what exists there beyond what an account has by default (see aws_resources.py)
+  GET  /_proxy/resources ?region=R: what exists there beyond what an account has by default, in both (see aws_resources.py and
+                         bridge_exists.py)
   GET  /_proxy/machine   ?region=R&address=A: the running instance of this address: id, user_data (base64), public_key (see aws_machine.py)
   POST /_proxy/console   {"instance": id, "output": text, "after": n}: what its console says from the n-th question on
-  POST /_proxy/forget    clears script, stop and log;  POST /_proxy/reset  also the cloud
+  POST /_proxy/resource, /_proxy/change, /_proxy/status   ?region=R: what happens to resources of stacks, what change sets show,
+                         the status of a stack (see bridge_control.py: one page, with the forms)
+  POST /_proxy/targets   ?region=R: the health of targets (see bridge_balancer.py)
+  POST /_proxy/forget    clears script, stop and log;  POST /_proxy/reset  also the clouds, and what was ordered of them
   GET  /_proxy/health
   GET  /checkip          the caller's public address as checkip.amazonaws.com tells it: 198.51.100.7
 """
@@ -26,26 +32,25 @@ Control, all JSON:
 import argparse
 import http.client
 import json
-import os
-import pathlib
 import re
 import signal
 import socket
-import subprocess
 import sys
-import tempfile
 import threading
 import time
 import urllib.parse
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import aws_answers
+import aws_bridge
 import aws_ec2
+import aws_emulators
 import aws_resources
 import aws_rules
 
-# https://docs.aws.amazon.com/AWSEC2/latest/APIReference/throttling.html tells reads from changes by these prefixes.
-READS = ("Describe", "Get", "List", "Search", "Lookup", "Assume", "Decode")
+# https://docs.aws.amazon.com/AWSEC2/latest/APIReference/throttling.html tells reads from changes by the first of these; the
+# others ask, too: Head of S3, Validate, Detect and Estimate of CloudFormation.
+READS = ("Describe", "Get", "List", "Search", "Lookup", "Assume", "Decode", "Head", "Validate", "Detect", "Estimate")
 
 
 class Drop(Exception):
@@ -57,16 +62,19 @@ class Call:
 
     def __init__(self, method, path, headers, body):
         self.method, self.path, self.headers, self.body = method, path, headers, body
-        scope = re.search(r"Credential=([^/]*)/[^/]*/([^/]*)/([^/]*)/", headers.get("Authorization", ""))
+        # In the query of a presigned one.
+        signed = headers.get("Authorization", "") or urllib.parse.unquote(path)
+        scope = re.search(r"Credential=([^/]*)/[^/]*/([^/]*)/([^/]*)/", signed)
         self.key, self.region, self.service = scope.groups() if scope else ("", "us-east-1", "")
         self.params = {}
         if "x-www-form-urlencoded" in headers.get("Content-Type", ""):
             self.params = dict(urllib.parse.parse_qsl(body.decode(), keep_blank_values=True))
         target = headers.get("X-Amz-Target", "").rsplit(".", 1)[-1]
-        self.action = self.params.pop("Action", "") or target or f"{method} {path}"
+        path_tells = aws_bridge.s3_action if self.service == "s3" else "{} {}".format
+        self.action = self.params.pop("Action", "") or target or path_tells(method, path)
         self.params.pop("Version", None)
         self.dry_run = self.params.get("DryRun") == "true"
-        self.mutating = not self.dry_run and not self.action.startswith(READS) and method == "POST"
+        self.mutating = not self.dry_run and not self.action.startswith(READS) and method in ("POST", "PUT", "DELETE")
         self.number = 0
 
     @staticmethod
@@ -80,6 +88,11 @@ class Call:
         headers["Content-Type"] = "application/x-www-form-urlencoded; charset=utf-8"
         body = urllib.parse.urlencode({"Action": action, "Version": "2016-11-15", **params}).encode()
         return Call("POST", "/", headers, body)
+
+    def with_body(self, body):
+        """The same call, with another body."""
+        headers = {k: v for k, v in self.headers.items() if k.lower() != "content-length"}
+        return Call(self.method, self.path, headers, body)
 
 
 def own_call(region):
@@ -147,8 +160,9 @@ class Stop:
 
 
 class Proxy:
-    def __init__(self, moto):
-        self.moto = moto
+    def __init__(self, moto, ministack):
+        self.moto, self.ministack = moto, ministack
+        self.bridge = aws_bridge.Bridge(self.forward, ministack)
         self.stop = Stop()
         self.lock = threading.Lock()
         self.fresh()
@@ -165,17 +179,10 @@ class Proxy:
 
     def forward(self, call):
         """(status, headers, body) of moto's answer."""
-        connection = http.client.HTTPConnection(self.moto, timeout=120)
-        try:
-            headers = {k: v for k, v in call.headers.items() if k.lower() not in ("connection", "accept-encoding", "content-length")}
-            connection.request(call.method, call.path, call.body, headers)
-            reply = connection.getresponse()
-            return reply.status, dict(reply.getheaders()), reply.read()
-        finally:
-            connection.close()
+        return aws_emulators.ask(self.moto, call.method, call.path, call.headers, call.body)
 
     def handle(self, call):
-        """(status, content type, body)"""
+        """(status, headers, body)"""
         began = time.time()
         note = {"action": call.action, "service": call.service, "params": call.params, "region": call.region, "key": call.key}
         note |= {"mutating": call.mutating, "dry_run": call.dry_run, "at": began, "what": "under way", "status": 0, "error": None}
@@ -186,11 +193,11 @@ class Proxy:
             rules, cloud = self.rules, self.cloud
         try:
             hold = self.stop.arrives(call)
-            status, kind, body, note["what"] = self.answer(call, rules, cloud)
+            status, headers, body, note["what"] = self.answer(call, rules, cloud)
             note["status"], note["error"] = status, aws_answers.error_code(body) if status >= 400 else None
             if hold:
                 self.stop.answered(call)
-            return status, kind, body
+            return status, headers, body
         except Drop as drop:
             note["what"] = str(drop)
             raise
@@ -204,15 +211,25 @@ class Proxy:
         if effects.drop:
             raise Drop("dropped before it was forwarded")
         if effects.error:
-            return *aws_answers.error(*effects.error, call.service), f"refused by rule: {effects.error[1]}"
-        if call.service == "ec2":
+            status, kind, body = aws_answers.error(*effects.error, call.service)
+            return status, {"Content-Type": kind}, body, f"refused by rule: {effects.error[1]}"
+        if self.bridge.handles(call):
+            status, headers, body, what = self.bridge.answer(call)
+        elif call.service == "ec2":
             status, kind, body, what = cloud.answer(call, effects)
+            headers = {"Content-Type": kind}
         else:
             status, headers, body = self.forward(call)
-            kind, what = headers.get("Content-Type", "text/xml"), "forwarded"
+            headers, what = {"Content-Type": headers.get("Content-Type", "text/xml")}, "forwarded"
         if effects.lose:
             raise Drop("forwarded, the answer was lost")
-        return status, kind, body, what
+        return status, headers, body, what
+
+    def launch(self, region, body):
+        """What the bridge in ministack asks of EC2 for its groups: (status, content type, body). It is no call of anybody's: not
+        in the log, not held, and no rule is about it."""
+        scope = own_call(region).headers | {"Content-Type": "application/x-www-form-urlencoded"}
+        return self.cloud.answer(Call("POST", "/", scope, body), aws_rules.Effects())[:3]
 
     def control(self, method, path, query, body):
         """What /_proxy/… answers."""
@@ -229,7 +246,8 @@ class Proxy:
             self.forget()
         elif (method, path) == ("POST", "reset"):
             self.forget()
-            self.forward(Call("POST", "/moto-api/reset", {"Content-Length": "0"}, b""))
+            self.ministack.reset()
+            self.forward(Call("POST", "/moto-api/reset", {}, b""))
             self.fresh()
         elif (method, path) == ("GET", "stopped"):
             held = self.stop.wait(float(query.get("wait", "0")))
@@ -241,11 +259,13 @@ class Proxy:
             with self.lock:
                 return sorted(action for key, action in self.actions if key == query["key"])
         elif (method, path) == ("GET", "resources"):
-            return aws_resources.resources(self.cloud, own_call(query.get("region", "us-east-1")))
+            return aws_resources.resources(self.cloud, own_call(query.get("region", "us-east-1"))) + self.ministack.exists(query)
         elif (method, path) == ("GET", "machine"):
             return aws_resources.machine(self.cloud, own_call(query.get("region", "us-east-1")), query["address"])
         elif (method, path) == ("POST", "console"):
             self.cloud.consoles[order["instance"]] = [int(order.get("after", 0)), order["output"]]
+        elif method == "POST" and path in aws_bridge.CONTROLS:
+            self.ministack.control(path, order, region=query.get("region", "us-east-1"))
         elif (method, path) != ("GET", "health"):
             raise ValueError(f"no such control: {method} /_proxy/{path}")
         return {"ok": True}
@@ -256,9 +276,12 @@ class Handler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
     proxy = None
 
-    def reply(self, status, kind, body):
-        phrase = http.client.responses.get(status, "")
-        head = f"HTTP/1.1 {status} {phrase}\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n\r\n"
+    def reply(self, status, headers, body):
+        headers = {"Content-Type": headers} if isinstance(headers, str) else headers
+        lines = [f"HTTP/1.1 {status} {http.client.responses.get(status, '')}", *(f"{k}: {v}" for k, v in headers.items())]
+        if "Content-Length" not in headers:
+            lines.append(f"Content-Length: {len(body)}")
+        head = "\r\n".join([*lines, "", ""])
         self.wfile.write(head.encode() + body)
 
     def serve(self):
@@ -271,6 +294,8 @@ class Handler(BaseHTTPRequestHandler):
                     self.reply(200, "application/json", json.dumps(answer).encode())
                 except (ValueError, KeyError, TypeError) as e:
                     self.reply(400, "application/json", json.dumps({"error": f"{type(e).__name__}: {e}"}).encode())
+            elif url.path == "/_bridge/ec2":
+                self.reply(*self.proxy.launch(urllib.parse.parse_qs(url.query)["region"][0], body))
             elif url.path == "/checkip":
                 self.reply(200, "text/plain", b"198.51.100.7\n")
             else:
@@ -292,40 +317,18 @@ class Server(ThreadingHTTPServer):
     request_queue_size = 256
 
 
-def start_moto():
-    """(process, host:port). It is told to refuse what EC2 refuses: unknown images, key pairs and instance types."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    strict = dict.fromkeys(["MOTO_ENABLE_AMI_VALIDATION", "MOTO_ENABLE_KEYPAIR_VALIDATION", "MOTO_EC2_ENABLE_INSTANCE_TYPE_VALIDATION"], "1")
-    server = pathlib.Path(sys.executable).parent / "moto_server"
-    if not server.exists():
-        sys.exit(f"{server} is missing: run `sh tests/setup.sh`, and this with the Python it installs")
-    log = tempfile.TemporaryFile()
-    command = [sys.executable, server, "-H", "127.0.0.1", "-p", str(port)]
-    process = subprocess.Popen(command, env=os.environ | strict, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and process.poll() is None:
-        try:
-            socket.create_connection(("127.0.0.1", port)).close()
-            return process, f"127.0.0.1:{port}"
-        except OSError:
-            time.sleep(0.02)
-    process.kill()
-    log.seek(0)
-    sys.exit(f"moto does not answer: {log.read().decode(errors='replace')}")
-
-
 def main():
-    arguments = argparse.ArgumentParser(description="EC2, as far as moto and aws_ec2.py know it, with faults on demand")
+    arguments = argparse.ArgumentParser(description="AWS, as far as moto, ministack and this know it, with faults on demand")
     arguments.add_argument("--port", type=int, default=0)
     arguments.add_argument("--until-stdin-ends", action="store_true", help="so that nothing stays when a test is killed")
     options = arguments.parse_args()
-    moto, address = start_moto()
+    ministack = aws_emulators.Ministack()
+    moto, address = aws_emulators.start_moto()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())
     try:
-        Handler.proxy = Proxy(address)
+        Handler.proxy = Proxy(address, ministack)
         server = Server(("127.0.0.1", options.port), Handler)
+        ministack.proxy = f"127.0.0.1:{server.server_port}"
         print(f"http://127.0.0.1:{server.server_port}", flush=True)
         if options.until_stdin_ends:
             threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -333,6 +336,7 @@ def main():
         else:
             server.serve_forever()
     finally:
+        ministack.stop()
         moto.kill()
         moto.wait()
 

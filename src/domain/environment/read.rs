@@ -76,9 +76,10 @@ pub fn load(project: &Path, name: &str) -> Result<Environment> {
     let Some(own) = read(project, &file(name))? else {
         let error = Error::new(Kind::NotFound, format!("there is no environment \"{name}\""));
         let names = names(project);
-        return Err(error.hint_if(did_you_mean(name, names.iter().map(String::as_str)))
-        .hint(format!("It would be {}; `opsrun manage {name} init` writes an example.", project.join(file(name)).display()))
-        .exit_with(2));
+        return Err(error
+            .hint_if(did_you_mean(name, names.iter().map(String::as_str)))
+            .hint(format!("It would be {}; `opsrun manage {name} init` writes an example.", project.join(file(name)).display()))
+            .exit_with(2));
     };
     let mut files = vec![file(name)];
     let tree = match read(project, &file(COMMON))? {

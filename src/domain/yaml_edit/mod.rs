@@ -258,9 +258,7 @@ fn wrong_kind(kind: &Kind, step: &Step, node: &Node, path: &Path, depth: usize) 
     let error = mismatch(&format!("{found}, not {wanted}"), Some(node.line), path, depth);
     match (kind, step) {
         (Kind::Seq { .. }, Step::Key(key)) => error.hint(format!("Name an item of the list: {}[0].{key}", path.prefix(depth))),
-        (Kind::Map { entries, .. }, _) => {
-            error.hint_if(suggest::did_you_mean("", entries.iter().filter_map(|e| e.key.scalar())))
-        }
+        (Kind::Map { entries, .. }, _) => error.hint_if(suggest::did_you_mean("", entries.iter().filter_map(|e| e.key.scalar()))),
         _ => error,
     }
 }

@@ -1,0 +1,114 @@
+"""The bridge between the two emulators, the proxy's half: which of them answers, and answers that are made of both.
+
+EC2, SSM and STS are moto's, all other services ministack's. What CloudFormation makes in ministack's EC2 (networks, security
+groups, launch templates) is in no answer of moto's, except launch templates: Describe calls show those of both. Tags are
+asked for in both. What the bridge does inside ministack stands in bridge_main.py.
+"""
+
+import json
+import re
+import urllib.parse
+
+from aws_answers import error_code, parse, text
+from aws_emulators import HOP, ask
+
+MOTO = ("", "ec2", "ssm", "sts")
+# What is handed on to bridge_control.py.
+CONTROLS = ("resource", "change", "status", "targets")
+BOTH = {
+    "DescribeLaunchTemplates": "launchTemplates",
+    "DescribeLaunchTemplateVersions": "launchTemplateVersionSet",
+}
+# An S3 request has no name of its own: method and what it is about tell it.
+# https://docs.aws.amazon.com/AmazonS3/latest/API/API_Operations_Amazon_Simple_Storage_Service.html
+S3 = {
+    ("GET", 0): "ListBuckets", ("PUT", 1): "CreateBucket", ("HEAD", 1): "HeadBucket", ("DELETE", 1): "DeleteBucket",
+    ("GET", 1): "ListObjectsV2", ("PUT", 2): "PutObject", ("GET", 2): "GetObject", ("HEAD", 2): "HeadObject",
+    ("DELETE", 2): "DeleteObject",
+}
+
+
+def s3_action(method, path):
+    url = urllib.parse.urlsplit(path)
+    depth = len([p for p in url.path.strip("/").split("/", 1) if p])
+    sub = [k for k, v in urllib.parse.parse_qsl(url.query, keep_blank_values=True) if not v]
+    return S3.get((method, depth), f"{method} {url.path}") if not sub else f"{method} ?{sub[0]}"
+
+
+class Bridge:
+    def __init__(self, forward, ministack):
+        self.forward, self.ministack = forward, ministack
+
+    def handles(self, call):
+        return call.service not in MOTO or (call.action in BOTH and call.service == "ec2")
+
+    def ask(self, call):
+        """(status, headers, body) of ministack's answer. It checks the signature of a presigned request, which is the proxy's
+        to anybody: asked as if it had been signed in the header."""
+        url, headers = urllib.parse.urlsplit(call.path), dict(call.headers.items())
+        query = urllib.parse.parse_qsl(url.query, keep_blank_values=True)
+        signed = dict(query).get("X-Amz-Credential")
+        path = call.path
+        if signed:
+            left = [(k, v) for k, v in query if not k.startswith("X-Amz-")]
+            path = urllib.parse.urlunsplit(url._replace(query=urllib.parse.urlencode(left)))
+            headers["Authorization"] = f"AWS4-HMAC-SHA256 Credential={signed}, SignedHeaders=host, Signature=none"
+        return ask(self.ministack.started(), call.method, path, headers, call.body)
+
+    def answer(self, call):
+        """(status, headers, body, what was done)"""
+        if call.action in BOTH:
+            return self.of_both(call)
+        if call.service == "tagging" and call.action == "GetResources":
+            return self.tagged(call)
+        status, headers, body = self.ask(self.with_path_style(call))
+        if status >= 500:
+            # An SDK repeats these: the test should see them at once.
+            return 501, {"Content-Type": headers.get("Content-Type", "text/plain")}, body, f"ministack failed: {status}"
+        # The length that an answer to HEAD tells is not its own.
+        own = (HOP | {"date", "server"}) - ({"content-length"} if call.method == "HEAD" else set())
+        return status, {k: v for k, v in headers.items() if k.lower() not in own}, body, "forwarded to ministack"
+
+    def of_both(self, call):
+        """Of an id or a name that only one of them knows, the other's error is no news."""
+        path = BOTH[call.action]
+        answers = [self.ask(call), self.forward(call)]
+        good = [body for status, _, body in answers if status == 200]
+        if not good:
+            status, headers, body = answers[0]
+            return status, {"Content-Type": headers.get("Content-Type", "text/xml")}, body, f"refused: {error_code(body)}"
+        root = parse(good[0])
+        for other in good[1:]:
+            for item in parse(other).iterfind(path + "/item"):
+                root.find(path).append(item)
+        return 200, {"Content-Type": "text/xml"}, text(root), "answered from both"
+
+    def tagged(self, call):
+        """All that has these tags, in one page.
+        https://docs.aws.amazon.com/resourcegroupstagging/latest/APIReference/API_GetResources.html"""
+        order = json.loads(call.body or b"{}")
+        found = {}
+        for where in (self.ask, self.forward):
+            token = ""
+            while True:
+                page = call.with_body(json.dumps(order | {"PaginationToken": token, "ResourcesPerPage": 100}).encode())
+                status, headers, body = where(page)
+                if status != 200:
+                    return status, {"Content-Type": headers.get("Content-Type", "")}, body, "refused"
+                answer = json.loads(body)
+                found |= {r["ResourceARN"]: r for r in answer["ResourceTagMappingList"]}
+                token = answer.get("PaginationToken") or ""
+                if not token:
+                    break
+        body = json.dumps({"PaginationToken": "", "ResourceTagMappingList": list(found.values())}).encode()
+        return 200, {"Content-Type": "application/x-amz-json-1.1"}, body, "answered from both"
+
+    @staticmethod
+    def with_path_style(call):
+        """ministack finds a template by its path; https://bucket.s3.region.amazonaws.com/key says the bucket elsewhere.
+        https://docs.aws.amazon.com/AmazonS3/latest/userguide/VirtualHosting.html"""
+        found = re.fullmatch(r"https://([^/]+)\.s3[.-][^/]*/(.*)", call.params.get("TemplateURL", ""))
+        if not found:
+            return call
+        params = {"Action": call.action, "Version": "2010-05-15", **call.params, "TemplateURL": "https://s3.amazonaws.com/" + "/".join(found.groups())}
+        return call.with_body(urllib.parse.urlencode(params).encode())
