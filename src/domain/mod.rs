@@ -18,5 +18,6 @@ pub mod resource;
 pub mod role;
 pub mod rollout;
 pub mod runs;
+pub mod stack;
 pub mod template;
 pub mod yaml_edit;
