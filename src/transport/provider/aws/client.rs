@@ -67,14 +67,16 @@ pub type Answer<T> = Result<T, Trouble>;
 
 /// The connection.
 pub struct Client {
-    pub ec2: aws_sdk_ec2::Client,
+    pub(super) ec2: aws_sdk_ec2::Client,
     pub region: String,
-    pub ssm: aws_sdk_ssm::Client,
-    pub stacks: aws_sdk_cloudformation::Client,
+    /// Where it is, when it is not at AWS.
+    pub endpoint_url: Option<String>,
+    pub(super) ssm: aws_sdk_ssm::Client,
+    pub(super) stacks: aws_sdk_cloudformation::Client,
     pub scaling: aws_sdk_autoscaling::Client,
     pub balancing: aws_sdk_elasticloadbalancingv2::Client,
     pub tagging: aws_sdk_resourcegroupstagging::Client,
-    pub buckets: aws_sdk_s3::Client,
+    pub(super) buckets: aws_sdk_s3::Client,
     sts: aws_sdk_sts::Client,
     calls: Arc<dyn Calls>,
     settle: Duration,
@@ -111,7 +113,8 @@ impl Client {
                 .hint("Use another name for one in the new region, or deprovision this one first."));
         }
         // Elsewhere than at AWS a bucket's name is rarely part of a host's name.
-        let buckets = aws_sdk_s3::config::Builder::from(&config).force_path_style(access.endpoint_url.is_some());
+        let elsewhere = config.endpoint_url().is_some();
+        let buckets = aws_sdk_s3::config::Builder::from(&config).force_path_style(elsewhere);
         Ok(Self {
             ec2: aws_sdk_ec2::Client::new(&config),
             ssm: aws_sdk_ssm::Client::new(&config),
@@ -122,6 +125,7 @@ impl Client {
             buckets: aws_sdk_s3::Client::from_conf(buckets.build()),
             sts: aws_sdk_sts::Client::new(&config),
             region,
+            endpoint_url: config.endpoint_url().map(str::to_owned),
             calls,
             settle: access.settle,
             account: OnceCell::new(),
