@@ -152,6 +152,11 @@ fn mistakes_are_named_with_file_and_line() {
         "groups: { web: { image: ami-1, min: 3, max: 2 } }\n",
         &["`groups.web.max` must be at least groups.web.min, which is 3, not 2"],
     );
+    refused(
+        staging,
+        "groups: { web: { image: debian-12 } }\n",
+        &["`groups.web.image` must be an image's ID, `resolve:ssm:PARAMETER`, or { name: PATTERN, owner: ACCOUNT }"],
+    );
     refused(staging, "app: \"my shop\"\n", &["\"my shop-staging\" cannot be the name of a stack"]);
     let clash = format!("{OWN}  Vpc: {{ Type: AWS::EC2::VPC }}\n");
     refused("formations/own.yml", &clash, &["Resources: `Vpc` is in std/formations/network.yml:15 and in formations/own.yml:12"]);

@@ -264,7 +264,7 @@ fn networks(entry: &Entry, name: &str) -> Result<Vec<String>> {
 }
 
 /// `ami-…`, `resolve:ssm:/parameter`, or `{ name: PATTERN, owner: ACCOUNT }`
-fn image(reader: &Reader, entry: &Entry, name: &str) -> Result<Value> {
+pub fn image(reader: &Reader, entry: &Entry, name: &str) -> Result<Value> {
     let expected = "must be an image's ID, `resolve:ssm:PARAMETER`, or { name: PATTERN, owner: ACCOUNT }";
     let Data::Map(keys) = &entry.value.data else {
         let word = reader.text(entry, name)?;

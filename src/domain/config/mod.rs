@@ -234,6 +234,12 @@ impl Config {
         self.places.get(key).map_or(key, |(written, _)| written)
     }
 
+    /// The same, with the secrets that another config names.
+    #[must_use]
+    pub fn with_secrets_of(self, other: Self) -> Self {
+        Self { secrets: other.secrets, ..self }
+    }
+
     /// Returns the names of the secrets, without their values.
     pub fn secret_names(&self) -> impl Iterator<Item = &str> {
         self.secrets.keys().map(String::as_str)

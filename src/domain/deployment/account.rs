@@ -1,6 +1,7 @@
 //! A cloud account without a deployment: for commands that look at what is there by its tags.
 
 use super::aws;
+use super::inputs::Inputs;
 use crate::base::error::{Error, Result};
 use crate::base::project::Project;
 use crate::domain::config::tree::Source;
@@ -27,7 +28,7 @@ impl Account {
         if let Some(region) = region {
             config.region = Some(region.to_owned());
         }
-        let settings = aws::settings(&config, files, &aws::Times::none(), false)?;
+        let settings = aws::settings(&config, Inputs::files(files), &aws::Times::none(), false)?;
         let aws = Aws::new(settings, Arc::new(Unwritten::default()), BTreeMap::new());
         Ok(Self { config, aws })
     }

@@ -2,6 +2,7 @@
 
 use super::account::Account;
 use super::apply::{deployment_yml, finish};
+use super::inputs::Inputs;
 use super::{Deployment, aws, expiry, site};
 use crate::base::error::{Error, IoResultExt, Kind, Result};
 use crate::base::event::Cx;
@@ -142,6 +143,8 @@ async fn build(
         provider: "aws".to_owned(),
         created,
         inputs,
+        environment: None,
+        bake: None,
         config: config.to_json(),
         nodes: Vec::new(),
         tainted: Vec::new(),
@@ -154,7 +157,7 @@ async fn build(
         keys::KeyFiles::own(store.dir()).take(store.dir(), key)?;
     }
     let times = aws::Times { created: Some(created), expires_at: expiry::of_record(&record, &config) };
-    let settings = aws::settings(&config, &record.inputs, &times, false)?;
+    let settings = aws::settings(&config, Inputs::of(&record), &times, false)?;
     let provider = Aws::new(settings, Arc::new(aws::Kept(store.journal())), BTreeMap::new());
     provider.settle_in(cx).await?;
     provider.take_home(&site(store, &record, &config), cx).await?;

@@ -62,6 +62,8 @@ async fn begin(request: &Request, shown: &Plan, lock: &Lock, cx: &Cx) -> Result<
     plan.resources = request.provider.survey(&site(store, &record, &request.config), &plan.specs, cx).await?.fixtures;
     refuse_surprises(shown, &plan)?;
     record.inputs.clone_from(&request.inputs);
+    record.environment.clone_from(&request.environment);
+    record.bake.clone_from(&request.bake);
     record.config = request.config.to_json();
     record.images.clone_from(&shown.images);
     record.extended = request.extended;

@@ -1,6 +1,7 @@
 //! What the provider of EC2 machines is told: its part of the config, and a journal for its calls.
 
 use super::expiry::{self, Ending};
+use super::inputs::Inputs;
 use crate::base::endpoint::Endpoint;
 use crate::base::error::{Error, IoResultExt, Result};
 use crate::base::units;
@@ -13,7 +14,6 @@ use crate::transport::provider::calls::{Call, Calls, Reply};
 use crate::transport::state::journal::{Journal, What};
 use jiff::Timestamp;
 use serde_json::Value;
-use std::path::PathBuf;
 use std::time::Duration;
 use uuid::Uuid;
 
@@ -72,7 +72,7 @@ impl Times {
 }
 
 /// The config's word for the provider. `complete`: also what is only needed to make machines (the text of user data).
-pub fn settings(config: &Config, inputs: &[PathBuf], times: &Times, complete: bool) -> Result<Settings> {
+pub fn settings(config: &Config, inputs: Inputs, times: &Times, complete: bool) -> Result<Settings> {
     let cloud = &config.cloud;
     let time = |text: &Option<String>, default: Duration| match text {
         Some(text) => units::parse_duration(text),
@@ -107,7 +107,7 @@ pub fn settings(config: &Config, inputs: &[PathBuf], times: &Times, complete: bo
 }
 
 /// How AWS is talked to.
-pub fn access(config: &Config, inputs: &[PathBuf]) -> Result<Access> {
+pub fn access(config: &Config, inputs: Inputs) -> Result<Access> {
     Ok(Access {
         region: config.region.clone(),
         keys: keys(config, inputs)?,
@@ -122,15 +122,15 @@ pub fn contact_timeout(config: &Config) -> Result<Duration> {
 }
 
 /// The keys of the config. A config read back from a deployment has none: they are where they were, in its input files.
-fn keys(config: &Config, inputs: &[PathBuf]) -> Result<Option<(crate::base::secret::Secret, crate::base::secret::Secret)>> {
+fn keys(config: &Config, inputs: Inputs) -> Result<Option<(crate::base::secret::Secret, crate::base::secret::Secret)>> {
     let of = |config: &Config| Ok(config.secret("access_key")?.zip(config.secret("secret_key")?));
     if let Some(keys) = of(config)? {
         return Ok(Some(keys));
     }
-    match Config::load(inputs) {
+    match inputs.read() {
         Ok(config) => of(&config),
         // The account is compared with the one the deployment was made in, so other credentials cannot do harm.
-        Err(_) if inputs.is_empty() => Ok(None),
+        Err(_) if inputs.files.is_empty() => Ok(None),
         Err(_) if std::env::var_os("AWS_ACCESS_KEY_ID").is_some() || std::env::var_os("AWS_PROFILE").is_some() => Ok(None),
         Err(e) => Err(e.context("looking for access_key and secret_key in the files the deployment was made from").hint(
             "Without those files, give the credentials by AWS_PROFILE, or by AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.",

@@ -14,6 +14,7 @@ mod expiry;
 #[cfg(test)]
 mod fake;
 pub mod gc;
+mod inputs;
 mod plan;
 mod power;
 mod registry;
@@ -31,13 +32,15 @@ pub use crate::transport::provider::{Fate, Fixture};
 pub use account::locals;
 pub use adopt::{Adopted, Adoption, adopt};
 pub use apply::{Wait, apply};
+pub use aws::access as aws_access;
 pub use cost::{Cost, CostChange};
 pub use destroy::{belongings, destroy};
 pub use expiry::{Ending, Extended, extend, renew_timers, words as expiry_words};
+pub use inputs::Inputs;
 pub use plan::{Action, NodeChange, Plan, plan};
 pub use power::{Power, power, save_image};
 pub use registry::{Background, provider_for};
-pub use request::Request;
+pub use request::{Origin, Request};
 pub use status::{GroupCount, NodeState, NodeStatusLine, Status, Summary, list, overview, status};
 pub use taint::taint;
 pub use throw_away::{ThrowAway, sweep};
@@ -128,10 +131,15 @@ impl Deployment {
         &self.config
     }
 
+    /// The environment it belongs to.
+    pub fn environment(&self) -> Option<&str> {
+        self.record.environment.as_deref()
+    }
+
     /// The config as its files say it now, and, where one of them is gone, as it was when last provisioned.
     pub fn config_now(&self) -> Result<Config> {
         if self.inputs().iter().all(|file| file.is_file()) {
-            return Config::load(self.inputs()).context(|| format!("reading the config of deployment {}", self.name()));
+            return inputs::config_now(&self.record).context(|| format!("reading the config of deployment {}", self.name()));
         }
         Ok(self.config.clone())
     }
@@ -159,7 +167,8 @@ impl Deployment {
 
     /// Returns a secret that the config names, read anew from the config files: the deployment's folder holds none.
     pub fn secret(&self, name: &str) -> Result<Option<Secret>> {
-        Config::load(&self.record.inputs)
+        Inputs::of(&self.record)
+            .read()
             .and_then(|config| config.secret(name))
             .context(|| format!("looking up secret {name} of deployment {}", self.name()))
     }

@@ -1,5 +1,6 @@
 //! Every provider there is, in one readable list.
 
+use super::inputs::Inputs;
 use super::{aws, expiry};
 use crate::base::error::{IoResultExt, Result};
 use crate::base::project::Project;
@@ -18,8 +19,7 @@ use std::sync::Arc;
 /// What a provider may need to know besides the config.
 pub struct Background<'a> {
     pub store: &'a Store,
-    /// The config files.
-    pub inputs: &'a [PathBuf],
+    pub inputs: Inputs<'a>,
     pub created: Timestamp,
     /// What the config's words for images meant before.
     pub images: &'a BTreeMap<String, String>,
@@ -34,7 +34,7 @@ impl<'a> Background<'a> {
     pub fn of(store: &'a Store, record: &'a Record) -> Self {
         Self {
             store,
-            inputs: &record.inputs,
+            inputs: Inputs::of(record),
             created: record.created,
             extended: record.extended,
             images: &record.images,
@@ -53,7 +53,7 @@ pub fn provider_for(config: &Config, background: &Background) -> Result<Box<dyn 
             let Background { store, inputs, created, extended, images, complete } = background;
             let expires_at = expiry::expires_at(config, *created, *extended);
             let times = aws::Times { created: Some(*created), expires_at };
-            let settings = aws::settings(config, inputs, &times, *complete)?;
+            let settings = aws::settings(config, *inputs, &times, *complete)?;
             Box::new(Aws::new(settings, Arc::new(aws::Kept(store.journal())), (*images).clone()))
         }
     })

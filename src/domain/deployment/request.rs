@@ -1,5 +1,6 @@
 //! What the user wants: a name, and the config it should be.
 
+use super::inputs::{self, Inputs};
 use super::{Background, Plan, config_of, cost, expiry, provider_for};
 use crate::base::error::{Error, IoResultExt, Result};
 use crate::base::money::Money;
@@ -14,12 +15,24 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use uuid::Uuid;
 
+/// What the config of a deployment is made from, and for what.
+#[derive(Clone, Debug, Default)]
+pub struct Origin {
+    /// Config files, or those of the environment; absolute.
+    pub inputs: Vec<PathBuf>,
+    pub environment: Option<String>,
+    /// The image that its machine is to become.
+    pub bake: Option<Value>,
+}
+
 /// A deployment as it should be.
 #[derive(Clone)]
 pub struct Request {
     pub(super) store: Store,
     pub(super) config: Config,
     pub(super) inputs: Vec<PathBuf>,
+    pub(super) environment: Option<String>,
+    pub(super) bake: Option<Value>,
     pub(super) provider: Arc<dyn Provider>,
     /// When the deployment was made, or now.
     pub(super) created: Timestamp,
@@ -54,16 +67,47 @@ impl Request {
             (Some(record), []) => record.inputs.clone(),
             (_, files) => files.iter().map(std::path::absolute).collect::<std::io::Result<_>>().at("find", Path::new("."))?,
         };
-        // The user's own words for the files, where there are any: errors repeat them.
-        let config = Config::load(if files.is_empty() { &inputs } else { files })?;
-        let created = record.as_ref().map_or_else(Timestamp::now, |r| r.created);
-        let extended = record.as_ref().and_then(|r| expiry::extension(r, &config));
-        let images = record.as_ref().map(|r| r.images.clone()).unwrap_or_default();
-        let background = Background { store: &store, inputs: &inputs, created, extended, images: &images, complete: true };
+        let config = match (&record, files) {
+            (Some(record), []) => inputs::config_now(record)?,
+            // The user's own words for the files: errors repeat them.
+            _ => Config::load(files)?,
+        };
+        let kept = record.as_ref().filter(|_| files.is_empty());
+        let (environment, bake) = kept.map(|r| (r.environment.clone(), r.bake.clone())).unwrap_or_default();
+        Self::build(store, config, record.as_ref(), Origin { inputs, environment, bake })
+    }
+
+    /// A deployment with a config that was made from such files (see `Inputs`), or from an environment's.
+    pub fn made(project: &Project, name: &str, config: Config, origin: Origin) -> Result<Self> {
+        let deployments = project.deployments();
+        let store = Store::new(&deployments, name)?;
+        state::sweep(&deployments);
+        let record = store.read()?;
+        Self::build(store, config, record.as_ref(), origin)
+    }
+
+    fn build(store: Store, config: Config, record: Option<&Record>, origin: Origin) -> Result<Self> {
+        let Origin { inputs, environment, bake } = origin;
+        let created = record.map_or_else(Timestamp::now, |r| r.created);
+        let extended = record.and_then(|r| expiry::extension(r, &config));
+        let images = record.map(|r| r.images.clone()).unwrap_or_default();
+        let files = Inputs { files: &inputs, environment: environment.as_deref() };
+        let background = Background { store: &store, inputs: files, created, extended, images: &images, complete: true };
         let provider = provider_for(&config, &background)?.into();
-        let request =
-            Self { store, config, inputs, provider, created, extended, replace: false, refresh_images: false, max_hourly: None };
-        request.check(record.as_ref())?;
+        let request = Self {
+            store,
+            config,
+            inputs,
+            environment,
+            bake,
+            provider,
+            created,
+            extended,
+            replace: false,
+            refresh_images: false,
+            max_hourly: None,
+        };
+        request.check(record)?;
         Ok(request)
     }
 
@@ -104,6 +148,8 @@ impl Request {
             provider: self.config.provider.name().to_owned(),
             created: self.created,
             inputs: Vec::new(),
+            environment: None,
+            bake: None,
             config: Value::Null,
             nodes: Vec::new(),
             tainted: Vec::new(),

@@ -36,6 +36,8 @@ impl Lab {
             store: self.store(),
             config,
             inputs: vec!["/configs/lab.yml".into()],
+            environment: None,
+            bake: None,
             provider: Arc::new(self.provider.clone()),
             created: Timestamp::now(),
             extended: None,

@@ -9,10 +9,12 @@ mod values;
 pub use read::{init, names};
 pub use values::{Origin, Value as ParameterValue, camel};
 
-use crate::base::error::Result;
+use crate::base::error::{Error, Result};
+use crate::base::suggest::did_you_mean;
 use crate::domain::config::SecretSource;
 use crate::domain::config::tree::{Entry, Place};
 use crate::domain::formation::{self, File, Template};
+use crate::transport::provider::aws::images::Choice;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -55,8 +57,12 @@ pub struct Group {
     pub min: Option<u32>,
     pub max: Option<u32>,
     /// The image its machines start from, or the one that is baked from.
-    pub image: Option<String>,
+    pub image: Option<Choice>,
+    /// Whom to log in as.
+    pub user: Option<String>,
     pub roles: Vec<String>,
+    /// Variables of its roles, before those of all groups.
+    pub variables: Map<String, Value>,
 }
 
 impl Environment {
@@ -74,6 +80,26 @@ impl Environment {
             })
         };
         Template::new(&self.formations.iter().map(find).collect::<Result<Vec<_>>>()?)
+    }
+
+    /// The group of this name.
+    pub fn group(&self, name: &str) -> Result<&Group> {
+        self.groups.iter().find(|g| g.name == name).ok_or_else(|| {
+            let error = Error::usage(format!("environment {} has no group \"{name}\"", self.name));
+            let names = || self.groups.iter().map(|g| g.name.as_str());
+            let hint = did_you_mean(name, names());
+            error.hint(hint.unwrap_or_else(|| format!("Its groups are: {}.", names().collect::<Vec<_>>().join(", "))))
+        })
+    }
+
+    /// The files it was read from, absolute.
+    pub fn paths(&self) -> Vec<PathBuf> {
+        self.files.iter().map(|file| self.project.join(file)).collect()
+    }
+
+    /// The project's folder.
+    pub fn project(&self) -> &Path {
+        &self.project
     }
 
     /// What every resource is tagged with.

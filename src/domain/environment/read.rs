@@ -3,10 +3,11 @@
 use super::{Environment, Group, machines};
 use crate::base::error::{Error, IoResultExt, Kind, Result};
 use crate::base::suggest::did_you_mean;
-use crate::domain::config::Source;
 use crate::domain::config::reader::{Reader, check_group_name, free_map, get, roles_of, wrong};
 use crate::domain::config::tree::{self, Data, Entry, Node, Place};
+use crate::domain::config::{Source, cloud};
 use crate::domain::role;
+use crate::transport::provider::aws::images::Choice;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -25,7 +26,7 @@ const TOP: [&str; 13] = [
     "stack_policy",
     "secrets",
 ];
-const GROUP: [&str; 5] = ["instance_type", "min", "max", "image", "roles"];
+const GROUP: [&str; 7] = ["instance_type", "min", "max", "image", "user", "roles", "variables"];
 
 const FOLDER: &str = "environments";
 /// What all environments share.
@@ -217,8 +218,10 @@ fn group(project: &Path, reader: &Reader, entry: &Entry) -> Result<Group> {
         instance_type: text("instance_type")?,
         min: number("min")?,
         max: number("max")?,
-        image: text("image")?,
+        image: get(keys, "image").map(|e| choice(reader, e, &label("image"))).transpose()?,
+        user: text("user")?,
         roles: get(keys, "roles").map(|e| roles_of(e, &label("roles"))).transpose()?.unwrap_or_default(),
+        variables: get(keys, "variables").map(|e| free_map(e, &label("variables"))).transpose()?.unwrap_or_default(),
     };
     if let (Some(min), Some(max), Some(at)) = (group.min, group.max, get(keys, "max"))
         && min > max
@@ -237,6 +240,11 @@ fn group(project: &Path, reader: &Reader, entry: &Entry) -> Result<Group> {
         })?;
     }
     Ok(group)
+}
+
+fn choice(reader: &Reader, entry: &Entry, label: &str) -> Result<Choice> {
+    let image = cloud::image(reader, entry, label)?;
+    serde_json::from_value(image).map_err(|e| Error::internal(format!("{label}: {e}")))
 }
 
 fn known(entries: &[Entry], keys: &[&str], before: &str) -> Result<()> {

@@ -136,7 +136,7 @@ impl Environment {
                 ("instance_type", group.instance_type.clone()),
                 ("min", number(group.min)),
                 ("max", number(group.max)),
-                ("image", group.image.clone().filter(|_| group.roles.is_empty())),
+                ("image", group.image.as_ref().filter(|_| group.roles.is_empty()).and_then(|i| i.id()).map(str::to_owned)),
             ];
             let setting = settings.into_iter().find(|(key, _)| camel(&format!("{}_{key}", group.name)) == name);
             if let Some((key, Some(value))) = setting {

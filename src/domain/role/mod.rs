@@ -97,6 +97,12 @@ impl Role {
             .any(|file| String::from_utf8_lossy(&file.content).split(|c| !part_of_word(c)).any(|w| w == word))
     }
 
+    /// Every file of its folder, by its path there, sorted.
+    pub fn files(&self) -> Result<Vec<(String, Vec<u8>)>> {
+        let with_content = |path: String| Ok(self.file(&path)?.map(|file| (path, file.content)));
+        self.files_in("").into_iter().filter_map(|path| with_content(path).transpose()).collect()
+    }
+
     /// Whether it comes with opsrun.
     pub fn is_embedded(&self) -> bool {
         self.home == Home::Embedded
@@ -107,7 +113,7 @@ impl Role {
         self.home.file(&self.name, path)
     }
 
-    /// All paths beneath one of the role's folders, such as `templates`, relative to it.
+    /// All paths beneath one of the role's folders, such as `templates`, relative to it; beneath all of it, if that is "".
     pub fn files_in(&self, folder: &str) -> Vec<String> {
         self.home.list(&self.name, folder)
     }
@@ -146,7 +152,7 @@ impl Home {
     fn list(&self, role: &str, folder: &str) -> Vec<String> {
         let mut found: Vec<String> = match self {
             Self::Embedded => {
-                let prefix = format!("{role}/{folder}/");
+                let prefix = if folder.is_empty() { format!("{role}/") } else { format!("{role}/{folder}/") };
                 embedded::paths().filter_map(|p| p.strip_prefix(&prefix)).map(str::to_owned).collect()
             }
             Self::Folder(dir) => {

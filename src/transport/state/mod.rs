@@ -38,6 +38,12 @@ pub struct Record {
     pub created: Timestamp,
     /// The config files it was last provisioned from, absolute.
     pub inputs: Vec<PathBuf>,
+    /// The environment it belongs to, where those are the files of one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub environment: Option<String>,
+    /// What its machine is to be the image of, where that is what it was made for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bake: Option<serde_json::Value>,
     /// The merged config, without secrets.
     pub config: serde_json::Value,
     pub nodes: Vec<NodeRecord>,

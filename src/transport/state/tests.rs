@@ -28,6 +28,8 @@ fn record(name: &str) -> Record {
         provider: "local".into(),
         created: Timestamp::now(),
         inputs: vec!["/configs/local.yml".into()],
+        environment: None,
+        bake: None,
         config: serde_json::json!({ "provider": "local", "groups": {} }),
         nodes: vec![node("server-0", 22)],
         extended: None,

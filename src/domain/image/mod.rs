@@ -1,4 +1,11 @@
-//! Images: disks of prepared nodes, kept in this user's cache, that other nodes are made from.
+//! Images: disks of prepared nodes that other nodes are made from: in this user's cache for provider `machine`, in the account for
+//! AWS.
+//!
+//! `recipe` is what one is made of, and so its name.
+
+mod recipe;
+
+pub use recipe::{Base, Recipe};
 
 use crate::base::error::Result;
 use crate::base::event::Cx;
