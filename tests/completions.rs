@@ -45,4 +45,10 @@ fn offers_deployments_nodes_groups_and_scripts() {
     assert_eq!(offered(&["opsrun", "deploy", "lab", "--roles", "clock,ca"]), ["clock,calendar"]);
     assert_eq!(offered(&["opsrun", "role", "test", "cl"]), ["clock"]);
     assert!(offered(&["opsrun", "exec", "nosuch", "cl"]).is_empty());
+    lab.write("environments/staging.yml", "app: shop\nformations: [network]\n");
+    lab.write("scripts/manage.rhai", "fn rotate_keys(env) { params(#{ keep: 3, now: false }); }\n");
+    assert_eq!(offered(&["opsrun", "manage", "st"]), ["staging"]);
+    assert_eq!(offered(&["opsrun", "manage", "staging", "rot"]), ["rotate_keys"]);
+    let options = offered(&["opsrun", "manage", "staging", "rotate_keys", "--"]);
+    assert_eq!(options[..3], ["--keep=", "--now", "--json"]);
 }

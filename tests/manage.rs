@@ -176,3 +176,85 @@ fn a_template_that_is_too_large_for_a_call_is_said() {
     assert_ok(&out);
     assert!(stderr(&out).contains("AWS takes 51200 with a call: name a bucket"), "{}", stderr(&out));
 }
+
+const VERBS: &str = "\
+/// Counts the groups.
+///
+/// One after the other.
+fn count(env) {
+    let p = params(#{
+        from: 0,       // where to begin
+        yes: false,    // do not ask
+    });
+    confirm(`Count ${env.name}?`);
+    print(`${env.app} has ${env.groups.len() + p.from}`);
+    #{ groups: env.groups.len(), stack: env.stack_name }
+}
+
+/// Never ends well.
+fn fall(env) { inner(env) }
+
+private fn inner(env) { throw \"no way\"; }
+";
+
+#[test]
+fn a_verb_of_the_project_is_a_procedure() {
+    let lab = lab();
+    lab.write("scripts/manage.rhai", VERBS);
+    let out = lab.run(&["manage", "staging", "count", "--yes", "--from=2"]);
+    assert_ok(&out);
+    assert_eq!((stdout(&out).as_str(), stderr(&out).as_str()), ("shop has 2\n", ""));
+    let out = lab.run(&["manage", "staging", "count", "-y", "--json"]);
+    assert_ok(&out);
+    let told: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
+    assert_eq!(told, serde_json::json!({ "groups": 0, "stack": "shop-staging" }));
+    assert_eq!(stderr(&out), "shop has 0\n");
+    let help = lab.run(&["manage", "staging", "count", "--help"]);
+    assert_eq!(
+        stdout(&help),
+        "Counts the groups.\n\nOne after the other.\n\nUsage: opsrun manage staging count [OPTIONS]\n\n\
+         Options, with their defaults:\n  --from=0     where to begin\n  --yes=false  do not ask\n  \
+         --json       print what came of it as JSON\n"
+    );
+    // What was done is kept.
+    let runs: Vec<PathBuf> =
+        std::fs::read_dir(lab.path("deployments/.environments/staging")).unwrap().map(|e| e.unwrap().path()).collect();
+    assert_eq!(runs.len(), 2);
+    let manifest: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(runs[0].join("manifest.json")).unwrap()).unwrap();
+    assert_eq!(manifest["environment"], "staging");
+    assert_eq!(manifest["outcome"], "done");
+    assert!(std::fs::read_to_string(runs[0].join("log.txt")).unwrap().contains("shop has"));
+    assert_eq!(stdout(&lab.run(&["ls"])), stdout(&Lab::new().run(&["ls"])));
+}
+
+#[test]
+fn wrong_words_of_verbs_are_told() {
+    let lab = lab();
+    lab.write("scripts/manage.rhai", VERBS);
+    let refused = |words: &[&str], code: i32, parts: &[&str]| {
+        let out = lab.run(&[&["manage", "staging"], words].concat());
+        let said = stderr(&out);
+        assert_eq!(out.status.code(), Some(code), "{said}");
+        assert!(parts.iter().all(|p| said.contains(p)), "{words:?}: {said}");
+    };
+    refused(&["coumt"], 2, &["there is no verb \"coumt\"", "count"]);
+    refused(&[], 2, &["what is to be done with environment staging?", "template", "Counts the groups"]);
+    refused(&["count", "--form=1"], 2, &["no option --form", "--from"]);
+    refused(&["count", "twice"], 2, &["\"twice\" is no option", "--from"]);
+    refused(&["count"], 1, &["there is no terminal to ask on: Count staging?", "--yes"]);
+    refused(&["fall", "--hard"], 2, &["fall takes no options: --hard"]);
+    refused(&["fall"], 1, &["no way", "scripts/manage.rhai:17", "log: "]);
+    lab.write("environments/staging.yml", "grups: {}\n");
+    refused(&["count", "--yes"], 2, &["grups", "environments/staging.yml:1"]);
+    lab.write("scripts/manage.rhai", "fn count(env) {");
+    refused(&["count"], 2, &["scripts/manage.rhai:1"]);
+}
+
+#[test]
+fn environments_can_be_typed_at() {
+    let lab = lab();
+    let out = lab.run(&["repl", "-e", "environment(\"staging\")", "-e", "environment(\"staging\").parameters().len() > 3"]);
+    assert_ok(&out);
+    assert!(stdout(&out).contains("staging") && stdout(&out).contains("true"), "{}", stdout(&out));
+}

@@ -1,5 +1,6 @@
 //! Plain data that knows nothing of the rest: errors, cancellation, events, units, config text.
 
+pub mod asking;
 pub mod cancel;
 pub mod capture;
 pub mod checksum;

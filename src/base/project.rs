@@ -15,7 +15,7 @@ pub struct Project {
 }
 
 /// A folder with one of these in it is taken for the project's.
-const MARKS: [&str; 5] = ["deployments", "configs", "scripts", "roles", ".git"];
+const MARKS: [&str; 6] = ["deployments", "configs", "scripts", "roles", "environments", ".git"];
 
 impl Project {
     /// Finds the project that the working directory is in: the nearest folder upwards with a mark, else the directory itself.

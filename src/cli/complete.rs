@@ -6,7 +6,7 @@ use crate::base::event::{Cx, Events};
 use crate::base::project::Project;
 use crate::domain::deployment::Deployment;
 use crate::domain::role;
-use crate::script::{Host, HostSettings, reference, run};
+use crate::script::{Host, HostSettings, reference, run, verbs};
 use crate::transport::ssh::{Client, Settings};
 use crate::transport::state;
 use crate::ui::{Ui, UiSettings};
@@ -19,6 +19,7 @@ use std::sync::Arc;
 /// The command line as Tab sees it: with the bare form `opsrun SCRIPT.rhai NAME …` as a command of its own.
 pub fn command() -> Command {
     let command = Cli::command().allow_external_subcommands(true).add(SubcommandCandidates::new(bare_scripts));
+    let command = if words().iter().any(|w| w == "manage") { command.mut_subcommand("manage", with_verbs) } else { command };
     match bare_script(&words()) {
         Some(script) => command.subcommand(
             Command::new(script)
@@ -26,6 +27,30 @@ pub fn command() -> Command {
                 .arg(Arg::new("words").num_args(0..).allow_hyphen_values(true).add(ArgValueCompleter::new(ScriptWords))),
         ),
         None => command,
+    }
+}
+
+/// The procedures of `manage.rhai` as commands, each with its options.
+fn with_verbs(manage: Command) -> Command {
+    let Some((host, _app)) = quiet_host() else { return manage };
+    let verbs = verbs::list(&host).unwrap_or_default();
+    verbs.into_iter().fold(manage, |manage, verb| {
+        let options: Vec<String> = verb.options().iter().map(|o| typed(o)).chain(["--json".to_owned()]).collect();
+        let complete = move |current: &OsStr| {
+            let current = current.to_string_lossy();
+            options.iter().filter(|o| o.starts_with(&*current)).map(CompletionCandidate::new).collect()
+        };
+        let words = Arg::new("words").num_args(0..).allow_hyphen_values(true).add(ArgValueCompleter::new(complete));
+        manage.subcommand(Command::new(verb.name.clone()).about(verb.summary().to_owned()).arg(words))
+    })
+}
+
+/// `--rows=` of `--rows=1000`, `--fast` of `--fast=false`: what is worth completing.
+fn typed(option: &str) -> String {
+    match option.split_once('=') {
+        Some((name, "true" | "false")) => name.to_owned(),
+        Some((name, _)) => format!("{name}="),
+        None => option.to_owned(),
     }
 }
 
@@ -129,13 +154,7 @@ impl ValueCompleter for ScriptWords {
 fn script_options() -> Vec<String> {
     let Some(script) = words().into_iter().find(is_script).map(PathBuf::from) else { return Vec::new() };
     let Some(help) = quiet_host().and_then(|(host, _app)| run::help(&host, &script).ok()) else { return Vec::new() };
-    help.split_whitespace()
-        .filter(|w| w.starts_with("--"))
-        .map(|w| match w.split_once('=') {
-            Some((name, _)) => format!("{name}="),
-            None => w.to_owned(),
-        })
-        .collect()
+    help.split_whitespace().filter(|w| w.starts_with("--")).map(typed).collect()
 }
 
 /// A host that says nothing, because whatever it said would land in the line being typed.
@@ -150,6 +169,7 @@ fn quiet_host() -> Option<(Arc<Host>, App)> {
         client: Client::new(Settings::default()),
         run_name: String::new(),
         ask_secret: None,
+        ask: None,
     });
     Some((host, app))
 }

@@ -4,7 +4,6 @@ use super::App;
 use super::complete::{ScriptWords, scripts};
 use crate::base::error::{Error, Result};
 use crate::base::event::Cx;
-use crate::base::secret::Secret;
 use crate::domain::deployment::Deployment;
 use crate::domain::runs::RunFolder;
 use crate::script::run::{self, Ended};
@@ -85,12 +84,12 @@ pub fn host(app: &App, script: &Path, words: Vec<String>, deployment: Option<Str
 
 pub(super) fn host_with(app: &App, words: Vec<String>, deployment: Option<String>, cx: Cx, run_name: String) -> Arc<Host> {
     let ui = app.ui.clone();
-    let ask = move |name: &str| {
-        if !ui.is_interactive() {
+    let hidden = app.ui.clone();
+    let ask_secret = move |name: &str| {
+        if !hidden.is_interactive() {
             return Ok(None);
         }
-        let typed = rpassword::prompt_password(format!("{name}: ")).map_err(|e| Error::io("read", "the terminal", &e))?;
-        Ok(Some(Secret::new(typed)))
+        hidden.ask_secret(&format!("{name}: ")).map(Some)
     };
     Host::new(HostSettings {
         project: app.project.clone(),
@@ -100,6 +99,7 @@ pub(super) fn host_with(app: &App, words: Vec<String>, deployment: Option<String
         deployment,
         client: app.client(),
         run_name,
-        ask_secret: Some(Arc::new(ask)),
+        ask_secret: Some(Arc::new(ask_secret)),
+        ask: Some(Arc::new(move |question: &str| ui.ask(question))),
     })
 }

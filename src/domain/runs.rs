@@ -1,10 +1,13 @@
 //! What a script run leaves in its deployment's folder: `runs/<time>-<script>/log.txt` and `manifest.json`.
 
 use super::deployment::Deployment;
+use super::environment::Environment;
+use super::node::Node;
 use super::role::Role;
 use crate::base::checksum::sha256;
 use crate::base::error::{Error, IoResultExt, Result};
 use crate::base::event::{Event, Events, Level, Listener, Stream};
+use crate::base::project::Project;
 use crate::base::secret;
 use crate::transport::state::atomic;
 use jiff::Timestamp;
@@ -25,8 +28,11 @@ struct Manifest {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     roles: Vec<String>,
     args: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    environment: Option<String>,
     deployment: String,
-    uuid: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    uuid: Option<String>,
     nodes: Vec<ManifestNode>,
     started: Timestamp,
     ended: Option<Timestamp>,
@@ -40,6 +46,31 @@ struct ManifestNode {
     name: String,
     address: String,
 }
+
+impl Manifest {
+    /// A run that has begun.
+    fn new(deployment: &str, script: PathBuf, text: &[u8], args: &[String]) -> Self {
+        Self {
+            schema: 1,
+            opsrun: env!("CARGO_PKG_VERSION"),
+            script,
+            script_sha256: sha256(text),
+            roles: Vec::new(),
+            args: args.iter().map(|a| secret::mask(a).into_owned()).collect(),
+            environment: None,
+            deployment: deployment.to_owned(),
+            uuid: None,
+            nodes: Vec::new(),
+            started: Timestamp::now(),
+            ended: None,
+            outcome: "running",
+            error: None,
+        }
+    }
+}
+
+/// Where the runs of environments' verbs are, among the deployments: no deployment can be called this.
+const VERBS: &str = ".environments";
 
 /// The folder of one script run.
 #[derive(Debug)]
@@ -71,30 +102,39 @@ impl RunFolder {
         roles: Vec<String>,
         args: &[String],
     ) -> Result<Self> {
-        let dir = deployment.dir().join("runs").join(run_name);
-        std::fs::create_dir_all(&dir).at("make", &dir)?;
+        let node = |n: &Arc<Node>| ManifestNode { name: n.name.clone(), address: n.endpoint.address() };
         let manifest = Manifest {
-            schema: 1,
-            opsrun: env!("CARGO_PKG_VERSION"),
-            script,
-            script_sha256: sha256(text),
             roles,
-            args: args.iter().map(|a| secret::mask(a).into_owned()).collect(),
-            deployment: deployment.name().to_owned(),
-            uuid: deployment.uuid().to_string(),
-            nodes: deployment
-                .nodes()
-                .iter()
-                .map(|n| ManifestNode { name: n.name.clone(), address: n.endpoint.address() })
-                .collect(),
-            started: Timestamp::now(),
-            ended: None,
-            outcome: "running",
-            error: None,
+            uuid: Some(deployment.uuid().to_string()),
+            nodes: deployment.nodes().iter().map(node).collect(),
+            ..Manifest::new(deployment.name(), script, text, args)
         };
+        Self::made(deployment.dir().join("runs").join(run_name), manifest)
+    }
+
+    /// As `begin`, for a verb of an environment, whose machines may not exist yet: in a folder beside the deployments.
+    pub fn begin_verb(
+        project: &Project,
+        environment: &Environment,
+        run_name: &str,
+        script: &str,
+        text: &str,
+        args: &[String],
+    ) -> Result<Self> {
+        let manifest = Manifest::new(&environment.stack, PathBuf::from(script), text.as_bytes(), args);
+        let dir = project.deployments().join(VERBS).join(&environment.name).join(run_name);
+        Self::made(dir, Manifest { environment: Some(environment.name.clone()), ..manifest })
+    }
+
+    fn made(dir: PathBuf, manifest: Manifest) -> Result<Self> {
+        std::fs::create_dir_all(&dir).at("make", &dir)?;
         let folder = Self { dir, manifest };
         folder.save()?;
         Ok(folder)
+    }
+
+    pub fn dir(&self) -> &Path {
+        &self.dir
     }
 
     /// Events that go to `onward` and, as text, to the folder's log.

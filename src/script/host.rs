@@ -23,6 +23,9 @@ use tokio::runtime::Handle;
 /// Looks up a secret that is not in the environment: in the project's credentials, or from the person at the keyboard.
 pub type AskSecret = Arc<dyn Fn(&str) -> Result<Option<Secret>> + Send + Sync>;
 
+/// Puts a question to the person at the keyboard; none when nobody is there.
+pub type Ask = Arc<dyn Fn(&str) -> Result<Option<String>> + Send + Sync>;
+
 /// What a face gives to the script it wants run.
 #[derive(Clone)]
 pub struct HostSettings {
@@ -38,6 +41,7 @@ pub struct HostSettings {
     /// The folder name of this run within a deployment's `runs/`: `<time>-<script>`.
     pub run_name: String,
     pub ask_secret: Option<AskSecret>,
+    pub ask: Option<Ask>,
 }
 
 /// One script run, as its native functions see it. Tasks and `defer` blocks see the same run with a stop signal of their own.
@@ -175,6 +179,16 @@ impl Host {
 
     pub fn ask_secret(&self, name: &str) -> Result<Option<Secret>> {
         self.shared.settings.ask_secret.as_ref().map_or(Ok(None), |ask| ask(name))
+    }
+
+    /// What the person at the keyboard answers; none when nobody is there.
+    pub fn ask(&self, question: &str) -> Result<Option<String>> {
+        let Some(ask) = self.shared.settings.ask.clone() else { return Ok(None) };
+        let question = question.to_owned();
+        self.block_on(async move {
+            let asked = tokio::task::spawn_blocking(move || ask(&question)).await;
+            asked.map_err(|e| Error::internal(format!("asking ended early: {e}")))?
+        })
     }
 
     /// The SSH client that all of this run shares.

@@ -22,6 +22,7 @@ pub mod signatures;
 pub mod sources;
 pub mod stdlib;
 pub mod syntax;
+pub mod verbs;
 pub mod wanting;
 mod wording;
 

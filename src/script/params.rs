@@ -11,6 +11,32 @@ use rhai::{AST, ASTNode, Dynamic, Expr, FnCallExpr, Map, Stmt};
 pub struct Declared {
     /// The words that were no options, once `params` has read the others.
     pub rest: Option<Vec<String>>,
+    values: Map,
+    /// Words that are no options are refused: nobody will read them.
+    pub only_options: bool,
+}
+
+impl Declared {
+    /// Takes what the command line says by the declared defaults.
+    pub fn take(&mut self, defaults: &Map, words: &[String]) -> Result<Map> {
+        let (values, rest) = read(defaults, words)?;
+        if let Some(odd) = rest.first().filter(|_| self.only_options) {
+            return Err(Error::usage(format!("\"{odd}\" is no option")).hint(takes(defaults)));
+        }
+        self.rest = Some(rest);
+        self.values.clone_from(&values);
+        Ok(values)
+    }
+
+    /// Whether an option is declared and given that is a flag.
+    pub fn flag(&self, name: &str) -> bool {
+        self.values.get(name).is_some_and(|v| v.as_bool() == Ok(true))
+    }
+
+    /// An option that is a text.
+    pub fn text(&self, name: &str) -> Option<String> {
+        self.values.get(name).and_then(|v| v.clone().into_string().ok())
+    }
 }
 
 /// Reads the words of the command line by the declared defaults. Returns the values, and the words that are no options.
@@ -67,8 +93,12 @@ fn find(defaults: &Map, given: &str) -> Result<(String, bool)> {
     if let Some(near) = nearest(&name, defaults.keys().map(|k| &k[..])) {
         return Err(error.hint(format!("Did you mean --{}?", near.replace('_', "-"))));
     }
+    Err(error.hint(takes(defaults)))
+}
+
+fn takes(defaults: &Map) -> String {
     let all: Vec<String> = defaults.keys().map(|k| format!("--{}", k.replace('_', "-"))).collect();
-    Err(error.hint(if all.is_empty() { "It takes none.".to_owned() } else { format!("It takes {}.", all.join(", ")) }))
+    if all.is_empty() { "It takes none.".to_owned() } else { format!("It takes {}.", all.join(", ")) }
 }
 
 /// A value of the type of its default.
@@ -114,29 +144,49 @@ struct Listed {
 
 /// What `opsrun SCRIPT --help` prints, found in the script's text without running it.
 pub fn help(script: &str, text: &str, ast: &AST) -> String {
+    let usage = format!("opsrun {script}");
+    if uses_deployment(ast) {
+        let about = "NAME is the deployment it works on; `opsrun ls` lists them.";
+        return page(&leading_comment(text), &format!("{usage} NAME"), text, ast, Some(about), &[]);
+    }
+    page(&leading_comment(text), &usage, text, ast, None, &[])
+}
+
+/// A page of help: what it does, how it is called, and the options that the script declares. `more` are options, with their
+/// meaning, that others read.
+pub fn page(does: &str, usage: &str, text: &str, ast: &AST, about: Option<&str>, more: &[(&str, &str)]) -> String {
     let mut out = String::new();
-    let description = leading_comment(text);
-    if !description.is_empty() {
-        out.push_str(&description);
-        out.push_str("\n\n");
+    if !does.is_empty() {
+        out.push_str(&format!("{does}\n\n"));
     }
     let options = listed(text, ast);
-    let name = if uses_deployment(ast) { " NAME" } else { "" };
-    let words = if options.is_empty() { "" } else { " [OPTIONS]" };
-    out.push_str(&format!("Usage: opsrun {script}{name}{words}\n"));
-    if !name.is_empty() {
-        out.push_str("\nNAME is the deployment it works on; `opsrun ls` lists them.\n");
+    let mut rows: Vec<(String, &str)> = options.iter().map(|o| (o.written(), o.comment.as_str())).collect();
+    rows.extend(more.iter().map(|(option, meaning)| ((*option).to_owned(), *meaning)));
+    let words = if rows.is_empty() { "" } else { " [OPTIONS]" };
+    out.push_str(&format!("Usage: {usage}{words}\n"));
+    if let Some(about) = about {
+        out.push_str(&format!("\n{about}\n"));
     }
-    if !options.is_empty() {
+    if !rows.is_empty() {
         out.push_str("\nOptions, with their defaults:\n");
-        let left: Vec<String> = options.iter().map(|o| format!("--{}={}", o.name.replace('_', "-"), o.default)).collect();
-        let width = left.iter().map(|l| l.chars().count()).max().unwrap_or(0);
-        for (left, option) in left.iter().zip(&options) {
-            out.push_str(format!("  {left:width$}  {}", option.comment).trim_end());
+        let width = rows.iter().map(|(left, _)| left.chars().count()).max().unwrap_or(0);
+        for (left, comment) in rows {
+            out.push_str(format!("  {left:width$}  {comment}").trim_end());
             out.push('\n');
         }
     }
     out
+}
+
+/// The options that a script declares, with their defaults: `--rows=1000`.
+pub fn options(text: &str, ast: &AST) -> Vec<String> {
+    listed(text, ast).iter().map(Listed::written).collect()
+}
+
+impl Listed {
+    fn written(&self) -> String {
+        format!("--{}={}", self.name.replace('_', "-"), self.default)
+    }
 }
 
 /// The `//` lines at the top of a script.
@@ -214,7 +264,7 @@ fn shown_default(value: &Dynamic) -> String {
 }
 
 /// All calls of a function in a script.
-fn calls(ast: &AST, name: &str, args: usize) -> Vec<FnCallExpr> {
+pub fn calls(ast: &AST, name: &str, args: usize) -> Vec<FnCallExpr> {
     let mut found = Vec::new();
     ast.walk(&mut |path| {
         if let Some(ASTNode::Expr(Expr::FnCall(call, _)) | ASTNode::Stmt(Stmt::FnCall(call, _))) = path.last()

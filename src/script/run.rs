@@ -175,6 +175,11 @@ fn panicked(panic: &(dyn std::any::Any + Send)) -> Error {
 }
 
 fn run_text(host: &Arc<Host>, name: &str, text: &str) -> Result<Ended> {
+    run_with(host, name, text, |engine, ast| engine.eval_ast_with_scope::<Dynamic>(&mut Scope::new(), ast).map(|_| ()))
+}
+
+/// Compiles a text, does `work` with it, then everything that was put off.
+pub fn run_with(host: &Arc<Host>, name: &str, text: &str, work: impl FnOnce(&Engine, &AST) -> ScriptResult<()>) -> Result<Ended> {
     let mut engine = engine::new(host);
     let ast = match compile(&engine, host, name, text, &Scope::new()) {
         Ok(ast) => ast,
@@ -183,8 +188,7 @@ fn run_text(host: &Arc<Host>, name: &str, text: &str) -> Result<Ended> {
     prepare(&mut engine, host, &ast)?;
     let engine = Arc::new(engine);
     host.starts(name, &engine, params::uses_deployment(&ast));
-    let outcome = engine.eval_ast_with_scope::<Dynamic>(&mut Scope::new(), &ast);
-    let outcome = outcome.map(|_| ()).map_err(|e| diagnostics::explain(&engine, host, &e, name).begun());
+    let outcome = work(&engine, &ast).map_err(|e| diagnostics::explain(&engine, host, &e, name).begun());
     let cleanup = host.finish(&engine);
     match (outcome, cleanup) {
         (Ok(()), Ok(())) => Ok(host.exit_code().map_or(Ended::Through, Ended::Exit)),

@@ -43,6 +43,7 @@ fn host(handle: &tokio::runtime::Handle) -> Arc<Host> {
         client: Client::new(Settings::default()),
         run_name: "test".to_owned(),
         ask_secret: None,
+        ask: None,
     })
 }
 

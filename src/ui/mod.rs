@@ -5,6 +5,7 @@ pub mod errors;
 mod progress;
 pub mod style;
 
+use crate::base::asking;
 use crate::base::error::{Error, Kind, Result};
 use crate::base::event::{Event, Events, Level, Listener, Stream};
 use crate::base::secret::{self, Secret};
@@ -161,18 +162,25 @@ impl Ui {
 
     /// Asks yes or no on the terminal; without a terminal it is an error that names `flag`, the way to say yes beforehand.
     pub fn confirm(&self, question: &str, flag: &str) -> Result<bool> {
+        let answer = self.ask(&format!("{question} [y/N] "))?;
+        answer
+            .map(|answer| asking::is_yes(&answer))
+            .ok_or_else(|| asking::nobody(question, &format!("Add {flag} to say yes beforehand.")))
+    }
+
+    /// Asks for a line on the terminal; none without a terminal.
+    pub fn ask(&self, question: &str) -> Result<Option<String>> {
         if !self.is_interactive() {
-            return Err(Error::new(Kind::Usage, format!("there is no terminal to ask on: {question}"))
-                .hint(format!("Add {flag} to say yes beforehand.")));
+            return Ok(None);
         }
         self.0.bars.suspend(|| {
             let mut err = std::io::stderr().lock();
-            let _ = write!(err, "{} [y/N] ", self.0.err.bold(question));
+            let _ = write!(err, "{}", self.0.err.bold(question));
             let _ = err.flush();
         });
         let mut answer = String::new();
         std::io::stdin().read_line(&mut answer).map_err(|e| Error::io("read", "the answer", &e))?;
-        Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
+        Ok(Some(answer.trim().to_owned()))
     }
 
     /// Asks for a secret on the terminal, without echo.

@@ -71,6 +71,9 @@ impl Drop for Lab {
         let Ok(entries) = std::fs::read_dir(self.path("deployments")) else { return };
         for entry in entries.flatten() {
             let name = entry.file_name();
+            if name.to_string_lossy().starts_with('.') {
+                continue;
+            }
             let _ = self.run(&["deprovision", &name.to_string_lossy(), "--yes", "-q"]);
         }
     }

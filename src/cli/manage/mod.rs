@@ -1,6 +1,7 @@
 //! `opsrun manage`: environments of an application.
 
 mod template;
+mod verb;
 
 use super::App;
 use super::table::{columns, row};
@@ -42,7 +43,17 @@ enum Verb {
     Init(InitArgs),
     Template(template::Args),
     Parameters(template::ParametersArgs),
+    /// A procedure of `manage.rhai`, with its own options.
+    #[command(external_subcommand)]
+    Procedure(Vec<String>),
 }
+
+/// The verbs that are no procedures.
+const NATIVE: [(&str, &str); 3] = [
+    ("init", "Write the files of a first environment, with comments"),
+    ("template", "Print the formations as one template, merged and checked"),
+    ("parameters", "Show what the parameters of the formations get, and from where"),
+];
 
 /// Write the files of a first environment, with comments
 #[derive(clap::Args, Debug)]
@@ -54,9 +65,9 @@ pub fn run(args: &Args, app: &App) -> Result<()> {
     let name = &args.environment;
     match &args.verb {
         None if name == "ls" => ls(args.json, app),
-        None => Err(Error::usage(format!("what is to be done with environment {name}?"))
-            .hint(format!("The verbs are init, template and parameters, as in: opsrun manage {name} template"))),
+        None => Err(verb::unnamed(name, app)),
         Some(_) if args.json => Err(Error::usage("--json goes behind the verb")),
+        Some(Verb::Procedure(words)) => verb::run(name, words, app),
         Some(Verb::Init(_)) => init(name, app),
         Some(Verb::Template(verb)) => template::run(verb, &Environment::load(project, name)?, app),
         Some(Verb::Parameters(verb)) => template::parameters(verb, &Environment::load(project, name)?, app),

@@ -3,9 +3,8 @@
 use super::App;
 use crate::base::error::Result;
 use crate::cli::table::{columns, row};
-use crate::domain::environment::{Environment, Origin, camel};
+use crate::domain::environment::{self, Environment};
 use crate::domain::formation::INLINE_LIMIT;
-use serde_json::json;
 
 /// Print the formations as one template, merged and checked
 #[derive(clap::Args, Debug)]
@@ -29,7 +28,7 @@ pub struct ParametersArgs {
 
 pub fn run(_: &Args, environment: &Environment, app: &App) -> Result<()> {
     let template = environment.template()?;
-    environment.values(&template, &baked(environment))?;
+    environment.values(&template, &environment.baked())?;
     let yaml = template.to_yaml()?;
     if yaml.len() > INLINE_LIMIT && environment.bucket.is_none() {
         app.ui.warn(&format!(
@@ -45,29 +44,16 @@ pub fn run(_: &Args, environment: &Environment, app: &App) -> Result<()> {
 }
 
 pub fn parameters(args: &ParametersArgs, environment: &Environment, app: &App) -> Result<()> {
-    let template = environment.template()?;
-    let baked = baked(environment);
-    let values = environment.values(&template, &baked)?;
-    let from = |origin: &Origin| match origin {
-        Origin::Given => "parameters".to_owned(),
-        Origin::Derived(from) => from.clone(),
-        Origin::Default => "default".to_owned(),
-    };
-    let made = baked.iter().filter(|name| template.parameters().iter().any(|p| p.key == **name));
+    let told = environment::parameters(environment)?;
     if args.json {
-        let values = values.iter().map(|v| json!({ "name": v.name, "value": v.plain(), "from": from(&v.origin) }));
-        let made = made.map(|name| json!({ "name": name, "value": null, "from": "baked" }));
-        return app.ui.json(&values.chain(made).collect::<Vec<_>>());
+        return app.ui.json(&told);
     }
     let mut rows = vec![row(["PARAMETER", "VALUE", "FROM"])];
-    rows.extend(values.iter().map(|v| row([&v.name, v.shown(), &from(&v.origin)])));
-    rows.extend(made.map(|name| row([name, "", "baked from the roles of the group"])));
+    rows.extend(told.iter().map(|p| match (&p.value, p.from.as_str()) {
+        (Some(value), from) => row([&p.name, value, from]),
+        (None, "baked") => row([&p.name, "", "baked from the roles of the group"]),
+        (None, from) => row([&p.name, "***", from]),
+    }));
     app.ui.data(&columns(&rows));
     Ok(())
-}
-
-/// Parameters that get the ID of an image that opsrun bakes.
-fn baked(environment: &Environment) -> Vec<String> {
-    let with_roles = environment.groups.iter().filter(|g| !g.roles.is_empty());
-    with_roles.map(|g| camel(&format!("{}_image", g.name))).collect()
 }

@@ -8,6 +8,7 @@ use crate::domain::config::files::fetch_source;
 use crate::domain::config::tree::{Data, Entry};
 use crate::domain::formation::{Template, child};
 use regex::Regex;
+use serde::Serialize;
 use serde_json::Value as Json;
 
 /// Where a value comes from.
@@ -19,6 +20,16 @@ pub enum Origin {
     Derived(String),
     /// The formation's own default: nothing is sent.
     Default,
+}
+
+impl std::fmt::Display for Origin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Given => "parameters",
+            Self::Derived(from) => from,
+            Self::Default => "default",
+        })
+    }
 }
 
 /// The value of one parameter.
@@ -57,6 +68,26 @@ impl Value {
     }
 }
 
+/// A parameter, for people and programs.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct Told {
+    pub name: String,
+    /// None: it must not be shown, or is not known before an image is baked.
+    pub value: Option<String>,
+    pub from: String,
+}
+
+/// What the parameters of an environment's formations get, and from where.
+pub fn parameters(environment: &Environment) -> Result<Vec<Told>> {
+    let template = environment.template()?;
+    let baked = environment.baked();
+    let values = environment.values(&template, &baked)?;
+    let known =
+        values.iter().map(|v| Told { name: v.name.clone(), value: v.plain().map(str::to_owned), from: v.origin.to_string() });
+    let made = baked.into_iter().filter(|name| template.parameters().iter().any(|p| p.key == *name));
+    Ok(known.chain(made.map(|name| Told { name, value: None, from: "baked".to_owned() })).collect())
+}
+
 impl Environment {
     /// A value for every parameter of the template, in its order. `made` are those that opsrun gives itself, such as the ID of
     /// an image that is still to be baked.
@@ -83,6 +114,12 @@ impl Environment {
             values.push(value);
         }
         Ok(values)
+    }
+
+    /// Parameters that get the ID of an image that opsrun bakes.
+    pub fn baked(&self) -> Vec<String> {
+        let with_roles = self.groups.iter().filter(|g| !g.roles.is_empty());
+        with_roles.map(|g| camel(&format!("{}_image", g.name))).collect()
     }
 
     fn refuse_unknown(&self, template: &Template) -> Result<()> {

@@ -18,6 +18,7 @@ pub mod data;
 pub mod deployment;
 pub mod each;
 pub mod editing;
+pub mod environment;
 pub mod fetching;
 pub mod files;
 pub mod forward;
@@ -48,7 +49,7 @@ use crate::domain::node::NodeSet;
 use rhai::{Engine, exported_module};
 
 /// The types of ours that scripts know by name; `fn Name.method()` of any other name declares a class.
-pub const TYPES: &[&str] = &["Deployment", "Forward", "Jobs", "Nodes", "Object", "Outcome", "Secret", "Task"];
+pub const TYPES: &[&str] = &["Deployment", "Environment", "Forward", "Jobs", "Nodes", "Object", "Outcome", "Secret", "Task"];
 
 /// Registers everything scripts can call without an import.
 pub fn register(engine: &mut Engine) {
@@ -62,6 +63,7 @@ pub fn register(engine: &mut Engine) {
         .register_global_module(exported_module!(deployment::module).into())
         .register_global_module(exported_module!(each::module).into())
         .register_global_module(exported_module!(editing::module).into())
+        .register_global_module(exported_module!(environment::module).into())
         .register_global_module(exported_module!(fetching::module).into())
         .register_global_module(exported_module!(forward::module).into())
         .register_global_module(exported_module!(http::downloads).into())

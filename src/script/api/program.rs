@@ -2,7 +2,7 @@
 
 use crate::base::error::{Error, Kind};
 use crate::script::convert::text_of;
-use crate::script::{Host, ScriptResult, params as options};
+use crate::script::{Host, ScriptResult};
 use rhai::plugin::{Dynamic, NativeCallContext, export_module};
 use rhai::{Array, EvalAltResult, ImmutableString, Map, Position};
 
@@ -27,8 +27,8 @@ pub mod module {
     pub fn params(context: NativeCallContext, defaults: Map) -> ScriptResult<Map> {
         let host = Host::of(&context);
         // Wrong options are wrong use, as long as the script has done nothing before it reads them.
-        let (values, rest) = options::read(&defaults, &host.args()).map_err(|e| e.exit_with(2))?;
-        host.state().params.rest = Some(rest);
+        let words = host.args();
+        let values = host.state().params.take(&defaults, &words).map_err(|e| e.exit_with(2))?;
         Ok(values)
     }
 
