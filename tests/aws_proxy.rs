@@ -1,4 +1,4 @@
-//! The fake EC2 of the tests does what it says, seen through boto3 and through its own control.
+//! The fake AWS of the tests does what it says, seen through boto3 and through its own control.
 
 #[path = "common/aws.rs"]
 mod aws;
@@ -18,13 +18,22 @@ fn boto3(aws: &Aws, script: &str) -> Command {
     command
 }
 
-#[test]
-fn each_fault_appears_in_boto3() {
+fn python_tests(file: &str) {
     let aws = Aws::start();
     let mut tests = Command::new(python());
     aws.environment(&mut tests);
-    let out = tests.arg(support("test_aws_proxy.py")).env("PYTHONDONTWRITEBYTECODE", "1").output().unwrap();
+    let out = tests.arg(support(file)).env("PYTHONDONTWRITEBYTECODE", "1").output().unwrap();
     assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+}
+
+#[test]
+fn each_fault_appears_in_boto3() {
+    python_tests("test_aws_proxy.py");
+}
+
+#[test]
+fn stacks_have_instances_and_meet_what_is_ordered() {
+    python_tests("test_aws_bridge.py");
 }
 
 #[test]

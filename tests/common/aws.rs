@@ -196,6 +196,11 @@ impl Aws {
         self.post(&format!("status?region={REGION}"), &order);
     }
 
+    /// What drift detection finds (see `tests/support/bridge_drift.py`).
+    pub fn drift(&self, orders: &Value) {
+        self.post(&format!("drift?region={REGION}"), orders);
+    }
+
     /// The health of load balancers' targets (see `tests/support/bridge_balancer.py`).
     pub fn targets(&self, orders: &Value) {
         self.post(&format!("targets?region={REGION}"), orders);

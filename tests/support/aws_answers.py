@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 import uuid
 import xml.etree.ElementTree as ET
 
@@ -27,6 +28,28 @@ LISTS = {
 }
 
 
+class Refusal(Exception):
+    """What the cloud says instead of doing it: status, code, message."""
+
+
+class Late:
+    """Something that is so for a number of Describe answers, or for a time."""
+
+    def __init__(self, rule, default=1):
+        self.until = time.time() + float(rule["seconds"]) if "seconds" in rule else None
+        self.left = int(rule.get("describes", default)) if self.until is None else 0
+        self.rule = rule
+
+    def on(self):
+        return time.time() < self.until if self.until is not None else self.left > 0
+
+    def look(self):
+        """Whether it is still so for this answer, which counts."""
+        on = self.on()
+        self.left -= 1
+        return on
+
+
 def parse(body):
     """The tree of an answer, its tags without the namespace."""
     root = ET.fromstring(body)
@@ -49,15 +72,19 @@ def put(element, tag, value):
     return child
 
 
-def error(status, code, message, service="ec2"):
+def error(status, code, message, service="ec2", json_says=False):
     """(status, content type, body) in the form of https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html,
-    of the other query services: https://docs.aws.amazon.com/STS/latest/APIReference/CommonErrors.html,
+    of the other query services: https://docs.aws.amazon.com/AWSCloudFormation/latest/APIReference/CommonErrors.html,
+    of S3: https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html,
     or of those that speak JSON: https://docs.aws.amazon.com/systems-manager/latest/APIReference/CommonErrors.html"""
-    if service == "ssm":
+    if json_says:
         return status, "application/x-amz-json-1.1", json.dumps({"__type": code, "message": message}).encode()
-    root = ET.Element("Response" if service == "ec2" else "ErrorResponse")
-    one = ET.SubElement(ET.SubElement(root, "Errors") if service == "ec2" else root, "Error")
-    if service != "ec2":
+    if service == "s3":
+        root = one = ET.Element("Error")
+    else:
+        root = ET.Element("Response" if service == "ec2" else "ErrorResponse")
+        one = ET.SubElement(ET.SubElement(root, "Errors") if service == "ec2" else root, "Error")
+    if service not in ("ec2", "s3"):
         put(one, "Type", "Sender" if status < 500 else "Receiver")
     put(one, "Code", code)
     put(one, "Message", message)

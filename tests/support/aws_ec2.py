@@ -7,7 +7,8 @@ import threading
 import time
 import xml.etree.ElementTree as ET
 
-from aws_answers import GONE, LISTS, error, error_code, main_table, parse, put, set_state, text, values
+from aws_answers import GONE, LISTS, Late, Refusal, error, error_code, main_table, parse, put, set_state, text, values
+from aws_images import Images
 
 # Where the id of a new thing stands in the answer to the call that made it.
 MADE = {
@@ -39,33 +40,11 @@ NOT_FOUND = {
 KEY_NOT_FOUND = ("InvalidKeyPair.NotFound", "The key pair '{}' does not exist")
 
 
-class Refusal(Exception):
-    """What the cloud says instead of doing it: status, code, message."""
-
-
-class Late:
-    """Something that is so for a number of Describe answers, or for a time."""
-
-    def __init__(self, rule, default=1):
-        self.until = time.time() + float(rule["seconds"]) if "seconds" in rule else None
-        self.left = int(rule.get("describes", default)) if self.until is None else 0
-        self.rule = rule
-
-    def on(self):
-        return time.time() < self.until if self.until is not None else self.left > 0
-
-    def look(self):
-        """Whether it is still so for this answer, which counts."""
-        on = self.on()
-        self.left -= 1
-        return on
-
-
 class Cloud:
     """The state that moto does not keep."""
 
-    def __init__(self, forward):
-        self.forward = forward
+    def __init__(self, forward, templates):
+        self.forward, self.images = forward, Images(self, templates)
         self.lock, self.launching = threading.RLock(), threading.Lock()
         self.tokens, self.hidden, self.starting, self.ending, self.failing, self.reasons = {}, {}, {}, {}, {}, {}
         self.persistent, self.keeping, self.zones = set(), set(), {}
@@ -129,6 +108,11 @@ class Cloud:
                 return *self.console(call), "the console as the test told it"
             if call.action == "RunInstances":
                 return self.run_instances(call, effects)
+            of_image = self.images.answer(call, effects)
+            if of_image:
+                status, headers, body = of_image
+                body = self.after(call, effects, body) if status == 200 else body
+                return status, headers.get("Content-Type", "text/xml"), body, "answered as AWS does for images"
             self.fail_launches(call)
             if effects.page:
                 # A page may hold fewer than were asked for, and what a page holds are reservations:
@@ -170,6 +154,7 @@ class Cloud:
         p = call.params
         if call.action in LISTS or call.mutating:
             self.refuse_hidden(call)
+        self.images.refuse(call)
         if call.action == "StopInstances":
             # https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/using-spot-instances-request.html: only
             # instances of persistent requests can be stopped.
@@ -385,6 +370,7 @@ class Cloud:
 
     def shown(self, call, body):
         """A Describe answer without what is not visible yet, with the states of what starts, ends or failed."""
+        body = self.images.shown(call, body)
         if not (self.hidden or self.starting or self.ending or self.failing or self.reasons):
             return body
         path, tag = LISTS[call.action]

@@ -23,6 +23,7 @@ Control, all JSON:
   POST /_proxy/console   {"instance": id, "output": text, "after": n}: what its console says from the n-th question on
   POST /_proxy/resource, /_proxy/change, /_proxy/status   ?region=R: what happens to resources of stacks, what change sets show,
                          the status of a stack (see bridge_control.py: one page, with the forms)
+  POST /_proxy/drift     ?region=R: what drift detection finds (see bridge_drift.py)
   POST /_proxy/targets   ?region=R: the health of targets (see bridge_balancer.py)
   POST /_proxy/forget    clears script, stop and log;  POST /_proxy/reset  also the clouds, and what was ordered of them
   GET  /_proxy/health
@@ -162,14 +163,14 @@ class Stop:
 class Proxy:
     def __init__(self, moto, ministack):
         self.moto, self.ministack = moto, ministack
-        self.bridge = aws_bridge.Bridge(self.forward, ministack)
         self.stop = Stop()
         self.lock = threading.Lock()
         self.fresh()
 
     def fresh(self):
         with self.lock:
-            self.rules, self.calls, self.cloud = aws_rules.Rules([]), [], aws_ec2.Cloud(self.forward)
+            self.rules, self.calls, self.bridge = aws_rules.Rules([]), [], aws_bridge.Bridge(self.forward, self.ministack)
+            self.cloud = aws_ec2.Cloud(self.forward, self.bridge.template_versions)
             self.actions = set()
 
     def forget(self):
@@ -211,10 +212,10 @@ class Proxy:
         if effects.drop:
             raise Drop("dropped before it was forwarded")
         if effects.error:
-            status, kind, body = aws_answers.error(*effects.error, call.service)
+            status, kind, body = aws_answers.error(*effects.error, call.service, "X-Amz-Target" in call.headers)
             return status, {"Content-Type": kind}, body, f"refused by rule: {effects.error[1]}"
         if self.bridge.handles(call):
-            status, headers, body, what = self.bridge.answer(call)
+            status, headers, body, what = self.bridge.answer(call, effects)
         elif call.service == "ec2":
             status, kind, body, what = cloud.answer(call, effects)
             headers = {"Content-Type": kind}

@@ -1,6 +1,7 @@
 """What exists in a region: what a test asserts, and what must be nothing at the end."""
 
 from aws_answers import GONE, LISTS, main_table
+from aws_images import OWNER
 
 
 def tags(item):
@@ -11,9 +12,9 @@ def resources(cloud, call):
     """All that exists in the region of the call, as moto has it, beyond what every account has there by default."""
     found = []
 
-    def see(kind, action, keep=lambda _: True, state="state"):
+    def see(kind, action, keep=lambda _: True, state="state", **params):
         path, tag = LISTS[action]
-        for item in cloud.ask(call, action).iterfind(path + "/item"):
+        for item in cloud.ask(call, action, **params).iterfind(path + "/item"):
             if keep(item):
                 found.append({"kind": kind, "id": item.findtext(tag), "state": item.findtext(state) or "", "tags": tags(item)})
 
@@ -30,6 +31,8 @@ def resources(cloud, call):
     see("VPC", "DescribeVpcs", lambda v: v.findtext("vpcId") not in default)
     see("address", "DescribeAddresses")
     see("network interface", "DescribeNetworkInterfaces", state="status")
+    see("image", "DescribeImages", state="imageState", Owner_1="self")
+    see("snapshot", "DescribeSnapshots", state="status", Filter_1_Name="owner-id", Filter_1_Value_1=OWNER)
     return found
 
 

@@ -10,7 +10,7 @@ change     a list of what change sets made from now on show of a resource, whate
 status     {"stack": "name", "status": "ROLLBACK_FAILED", "reason": "…", "describes": n, "then": "…", "then_reason": "…"}
            puts a stack into this status, with an event that says so; it is ministack's status from then on, which acts on it as on
            its own. With `describes` only for so many DescribeStacks; then it is in `then`, with an event.
-targets    see bridge_balancer.py
+drift      see bridge_drift.py;   targets: see bridge_balancer.py
 exists     ?region=R: what is there beyond what an account has by default;  reset: nothing is
 """
 
@@ -21,6 +21,7 @@ import urllib.parse
 from fnmatch import fnmatchcase
 
 import bridge_balancer
+import bridge_drift
 import bridge_exists
 import ministack.app
 from ministack.core.responses import set_request_account_id, set_request_region
@@ -143,6 +144,7 @@ async def reset():
     CHANGES.clear()
     LATER.clear()
     bridge_balancer.clear()
+    bridge_drift.clear()
     # A stack operation that is under way must not go on in the next test.
     for task in asyncio.all_tasks():
         if task is not asyncio.current_task() and "cloudformation" in repr(task.get_coro()):
@@ -166,6 +168,8 @@ async def control(name, query, order):
         status(order)
     elif name == "targets":
         bridge_balancer.order(order)
+    elif name == "drift":
+        bridge_drift.order(order)
     elif name == "exists":
         return bridge_exists.resources()
     else:

@@ -88,10 +88,9 @@ def resources():
 
 
 def tagged():
-    for kind, _, arn, record, tags in every():
+    for kind, _, arn, _, tags in every():
         if kind not in ANSWERED and arn:
-            own = {"aws:cloudformation:stack-name": record["StackName"]} if kind == "stack" and not tags else {}
-            yield arn, [{"Key": k, "Value": v} for k, v in (tags | own).items()]
+            yield arn, [{"Key": k, "Value": v} for k, v in tags.items()]
 
 
 def install():

@@ -5,7 +5,10 @@ and what CloudFormation does to a group happens to them:
   bridge_instances.py  runs and ends instances in moto, through the proxy; AWS::EC2::Instance in templates
   bridge_groups.py     auto-scaling groups have such instances; update policies and instance refreshes replace them
   bridge_balancer.py   DescribeTargetHealth of these instances
-  bridge_control.py    faults that a test orders of stacks, resources, change sets and targets; what exists
+  bridge_states.py     what is refused for the status a stack is in
+  bridge_drift.py      drift of resources that ministack cannot read
+  bridge_exists.py     what exists, and its tags
+  bridge_control.py    what a test orders of stacks, resources, change sets, drift and targets
 
 It claims that an instance exists in moto, tagged, when its group's resource is complete, and is gone when that is deleted. It
 claims nothing about how long any of that takes in AWS: all is at once, or as long as a test says.
@@ -18,9 +21,11 @@ import threading
 
 import bridge_balancer
 import bridge_control
+import bridge_drift
 import bridge_exists
 import bridge_groups
 import bridge_instances
+import bridge_states
 import ministack.app
 
 
@@ -33,7 +38,9 @@ def main():
     bridge_instances.install()
     bridge_groups.install()
     bridge_balancer.install()
+    bridge_drift.install()
     bridge_exists.install()
+    bridge_states.install()
     ministack.app.app = bridge_control.install(ministack.app.app)
     sys.argv[1:] = []
     ministack.app.main()
