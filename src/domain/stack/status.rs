@@ -3,7 +3,7 @@
 //! A stack that does not exist counts as `DELETE_COMPLETE`: that is what AWS calls one that is gone.
 
 use crate::base::error::{Error, Kind};
-use std::fmt;
+use crate::transport::provider::aws::stack::Status as S;
 
 /// What is asked of an environment.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
@@ -15,35 +15,6 @@ pub enum Verb {
     Status,
     Decommission,
 }
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
-pub enum StackStatus {
-    CreateInProgress,
-    CreateComplete,
-    CreateFailed,
-    RollbackInProgress,
-    RollbackComplete,
-    RollbackFailed,
-    UpdateInProgress,
-    UpdateCompleteCleanupInProgress,
-    UpdateComplete,
-    UpdateFailed,
-    UpdateRollbackInProgress,
-    UpdateRollbackCompleteCleanupInProgress,
-    UpdateRollbackComplete,
-    UpdateRollbackFailed,
-    DeleteInProgress,
-    DeleteComplete,
-    DeleteFailed,
-    ReviewInProgress,
-    ImportInProgress,
-    ImportComplete,
-    ImportRollbackInProgress,
-    ImportRollbackComplete,
-    ImportRollbackFailed,
-}
-
-use StackStatus as S;
 
 impl Verb {
     pub const ALL: [Self; 6] = [Self::Commission, Self::Update, Self::Plan, Self::Deploy, Self::Status, Self::Decommission];
@@ -60,92 +31,18 @@ impl Verb {
     }
 }
 
-impl StackStatus {
-    /// All of them, in the order of a stack's life.
-    pub const ALL: [Self; 23] = [
-        S::CreateInProgress,
-        S::CreateComplete,
-        S::CreateFailed,
-        S::RollbackInProgress,
-        S::RollbackComplete,
-        S::RollbackFailed,
-        S::UpdateInProgress,
-        S::UpdateCompleteCleanupInProgress,
-        S::UpdateComplete,
-        S::UpdateFailed,
-        S::UpdateRollbackInProgress,
-        S::UpdateRollbackCompleteCleanupInProgress,
-        S::UpdateRollbackComplete,
-        S::UpdateRollbackFailed,
-        S::DeleteInProgress,
-        S::DeleteComplete,
-        S::DeleteFailed,
-        S::ReviewInProgress,
-        S::ImportInProgress,
-        S::ImportComplete,
-        S::ImportRollbackInProgress,
-        S::ImportRollbackComplete,
-        S::ImportRollbackFailed,
-    ];
-
-    /// As AWS writes it.
-    pub fn name(self) -> &'static str {
-        match self {
-            S::CreateInProgress => "CREATE_IN_PROGRESS",
-            S::CreateComplete => "CREATE_COMPLETE",
-            S::CreateFailed => "CREATE_FAILED",
-            S::RollbackInProgress => "ROLLBACK_IN_PROGRESS",
-            S::RollbackComplete => "ROLLBACK_COMPLETE",
-            S::RollbackFailed => "ROLLBACK_FAILED",
-            S::UpdateInProgress => "UPDATE_IN_PROGRESS",
-            S::UpdateCompleteCleanupInProgress => "UPDATE_COMPLETE_CLEANUP_IN_PROGRESS",
-            S::UpdateComplete => "UPDATE_COMPLETE",
-            S::UpdateFailed => "UPDATE_FAILED",
-            S::UpdateRollbackInProgress => "UPDATE_ROLLBACK_IN_PROGRESS",
-            S::UpdateRollbackCompleteCleanupInProgress => "UPDATE_ROLLBACK_COMPLETE_CLEANUP_IN_PROGRESS",
-            S::UpdateRollbackComplete => "UPDATE_ROLLBACK_COMPLETE",
-            S::UpdateRollbackFailed => "UPDATE_ROLLBACK_FAILED",
-            S::DeleteInProgress => "DELETE_IN_PROGRESS",
-            S::DeleteComplete => "DELETE_COMPLETE",
-            S::DeleteFailed => "DELETE_FAILED",
-            S::ReviewInProgress => "REVIEW_IN_PROGRESS",
-            S::ImportInProgress => "IMPORT_IN_PROGRESS",
-            S::ImportComplete => "IMPORT_COMPLETE",
-            S::ImportRollbackInProgress => "IMPORT_ROLLBACK_IN_PROGRESS",
-            S::ImportRollbackComplete => "IMPORT_ROLLBACK_COMPLETE",
-            S::ImportRollbackFailed => "IMPORT_ROLLBACK_FAILED",
-        }
-    }
-
-    /// The status that AWS writes so. None: AWS has learned another one since.
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|s| s.name() == name)
-    }
-
-    /// Whether AWS is at work on it. `REVIEW_IN_PROGRESS` is not: it waits for us.
-    pub fn is_under_way(self) -> bool {
-        self.goal().is_some()
-    }
-
-    /// How the operation that is under way is meant to end. None: nothing is under way.
-    /// Whoever joined it and sees another end has seen it fail.
-    pub fn goal(self) -> Option<Self> {
-        match self {
-            S::CreateInProgress => Some(S::CreateComplete),
-            S::RollbackInProgress => Some(S::RollbackComplete),
-            S::UpdateInProgress | S::UpdateCompleteCleanupInProgress => Some(S::UpdateComplete),
-            S::UpdateRollbackInProgress | S::UpdateRollbackCompleteCleanupInProgress => Some(S::UpdateRollbackComplete),
-            S::DeleteInProgress => Some(S::DeleteComplete),
-            S::ImportInProgress => Some(S::ImportComplete),
-            S::ImportRollbackInProgress => Some(S::ImportRollbackComplete),
-            _ => None,
-        }
-    }
-}
-
-impl fmt::Display for StackStatus {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
+/// How the operation that is under way is meant to end. None: nothing is under way.
+/// Whoever joined it and sees another end has seen it fail.
+pub fn goal(status: S) -> Option<S> {
+    match status {
+        S::CreateInProgress => Some(S::CreateComplete),
+        S::RollbackInProgress => Some(S::RollbackComplete),
+        S::UpdateInProgress | S::UpdateCompleteCleanupInProgress => Some(S::UpdateComplete),
+        S::UpdateRollbackInProgress | S::UpdateRollbackCompleteCleanupInProgress => Some(S::UpdateRollbackComplete),
+        S::DeleteInProgress => Some(S::DeleteComplete),
+        S::ImportInProgress => Some(S::ImportComplete),
+        S::ImportRollbackInProgress => Some(S::ImportRollbackComplete),
+        _ => None,
     }
 }
 
@@ -204,7 +101,7 @@ const HALF_DELETED: Step = refuse("a part of it is deleted", Verb::Decommission)
 const IMPORT: Step = refuse("an import into it failed and could not be taken back, which opsrun did not begin", Verb::Status);
 
 /// Returns what the verb does with a stack in this status.
-pub fn step(verb: Verb, status: StackStatus) -> Step {
+pub fn step(verb: Verb, status: S) -> Step {
     match verb {
         Verb::Commission | Verb::Update => build(verb, status),
         Verb::Plan => plan(status),
@@ -214,7 +111,7 @@ pub fn step(verb: Verb, status: StackStatus) -> Step {
     }
 }
 
-fn build(verb: Verb, status: StackStatus) -> Step {
+fn build(verb: Verb, status: S) -> Step {
     match status {
         S::DeleteComplete if verb == Verb::Update => NONE,
         S::DeleteComplete => Step::Make,
@@ -241,7 +138,7 @@ fn build(verb: Verb, status: StackStatus) -> Step {
 }
 
 /// As `commission`, with nothing done about the stack before.
-fn plan(status: StackStatus) -> Step {
+fn plan(status: S) -> Step {
     match build(Verb::Commission, status) {
         Step::MakeAnew { .. } => Step::FromTemplate,
         Step::UpdateOrRollBack => Step::Change,
@@ -250,7 +147,7 @@ fn plan(status: StackStatus) -> Step {
     }
 }
 
-fn deploy(status: StackStatus) -> Step {
+fn deploy(status: S) -> Step {
     match (build(Verb::Update, status), status) {
         (Step::Change, _) => Step::Deploy,
         (Step::Review, _) => EMPTY,
@@ -263,13 +160,13 @@ fn deploy(status: StackStatus) -> Step {
     }
 }
 
-fn remove(status: StackStatus) -> Step {
+fn remove(status: S) -> Step {
     match status {
         S::DeleteComplete => Step::Gone,
         S::DeleteFailed => Step::DeleteRetaining,
         // AWS breaks a creation off for a deletion, and nothing else.
         S::CreateInProgress => Step::Delete,
-        other if other.is_under_way() => Step::Join,
+        other if other.is_working() => Step::Join,
         _ => Step::Delete,
     }
 }
@@ -299,7 +196,7 @@ impl Step {
 
 impl Refusal {
     /// Says it to the user.
-    pub fn error(self, verb: Verb, stack: &str, status: StackStatus, environment: &str) -> Error {
+    pub fn error(self, verb: Verb, stack: &str, status: S, environment: &str) -> Error {
         let Self { why, instead } = self;
         let error = match status {
             S::DeleteComplete => Error::new(Kind::NotFound, format!("there is no stack {stack} to {}", verb.name())),
@@ -314,7 +211,7 @@ pub fn table() -> String {
     let mut out = String::from("| Status |");
     Verb::ALL.iter().for_each(|verb| out += &format!(" {} |", verb.name()));
     out += &format!("\n|---|{}\n", "---|".repeat(Verb::ALL.len()));
-    for status in StackStatus::ALL {
+    for status in S::ALL {
         let name = if status == S::DeleteComplete { "none, or DELETE_COMPLETE" } else { status.name() };
         let steps: Vec<String> = Verb::ALL.into_iter().map(|verb| step(verb, status).words()).collect();
         out += &format!("| {name} | {} |\n", steps.join(" | "));
@@ -375,19 +272,21 @@ mod tests {
 
     #[test]
     fn each_verb_does_in_each_status_what_it_should() {
-        for (status, (name, wanted)) in StackStatus::ALL.into_iter().zip(ROWS) {
-            assert_eq!(status.name(), name);
-            assert_eq!(StackStatus::from_name(name), Some(status));
+        assert_eq!(ROWS.len(), S::ALL.len());
+        for (name, wanted) in ROWS {
+            let status = S::from_name(name).unwrap();
             let row: String = Verb::ALL.into_iter().map(|verb| letter(step(verb, status))).collect();
             assert_eq!(row, wanted, "{name}");
         }
-        assert_eq!(StackStatus::from_name("SOMETHING_NEW"), None);
+        for status in S::ALL {
+            assert_eq!(goal(status).is_some(), status.is_working(), "{status}");
+        }
     }
 
     #[test]
     fn what_a_refusal_names_instead_helps() {
         for verb in Verb::ALL {
-            for status in StackStatus::ALL {
+            for status in S::ALL {
                 if let Step::Refuse(refusal) = step(verb, status) {
                     let next = step(refusal.instead, status);
                     let shown = matches!(next, Step::Show) && status != S::ImportRollbackFailed;
@@ -400,7 +299,7 @@ mod tests {
     #[test]
     fn building_never_deletes_what_may_hold_data_without_asking() {
         for verb in [Verb::Commission, Verb::Update, Verb::Plan, Verb::Deploy] {
-            for status in StackStatus::ALL {
+            for status in S::ALL {
                 let deletes = matches!(step(verb, status), Step::Delete | Step::DeleteRetaining | Step::MakeAnew { ask: false });
                 assert!(!deletes || status == S::RollbackComplete, "{} in {status}", verb.name());
             }

@@ -174,7 +174,7 @@ impl From<Fault> for Error {
 }
 
 /// The action that is missing, where AWS says it: one call may need several (its tags, the role of its profile).
-fn denied_action(message: &str) -> Option<&str> {
+pub fn denied_action(message: &str) -> Option<&str> {
     let (_, rest) = message.split_once("not authorized to perform: ")?;
     let action = rest.split_whitespace().next()?.trim_end_matches(['.', ',']);
     action.contains(':').then_some(action)

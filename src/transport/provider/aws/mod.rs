@@ -35,6 +35,7 @@ use async_trait::async_trait;
 pub use census::Holding;
 pub use client::Client;
 pub use ending::timer;
+pub use fault::denied_action;
 use launch::Order;
 use machine::Machine;
 use network::Network;
