@@ -4,7 +4,7 @@
 set -eu
 
 run_packages="gcc libc6-dev ca-certificates openjdk-17-jre-headless maven"
-test_packages="openssh-server openssh-client rsync git sudo procps systemd-container debootstrap iproute2 nftables python3-venv"
+test_packages="openssh-server openssh-client rsync git sudo procps systemd-container debootstrap iproute2 nftables python3-venv openssl"
 
 want=$run_packages
 [ "${1:-test}" = run ] || want="$want $test_packages"
@@ -27,8 +27,9 @@ fi
 jar="$HOME/.m2/repository/org/hdrhistogram/HdrHistogram/2.1.12/HdrHistogram-2.1.12.jar"
 [ -e "$jar" ] || mvn -q dependency:get -Dartifact=org.hdrhistogram:HdrHistogram:2.1.12
 # The cloud's emulators (and boto3 with the first), each in a venv outside the repo: they want different versions of boto.
+# And a mail server.
 venvs="${XDG_CACHE_HOME:-$HOME/.cache}/opsrun-test"
-for wanted in 'moto[server]==5.2.5' 'ministack==1.5.33'; do
+for wanted in 'moto[server]==5.2.5' 'ministack==1.5.33' 'aiosmtpd==1.4.6'; do
     venv="$venvs/${wanted%%[[=]*}"
     if [ "$(cat "$venv/installed" 2>/dev/null)" != "$wanted" ]; then
         python3 -m venv --clear "$venv"

@@ -47,6 +47,8 @@ pub struct Request {
     pub retries: usize,
     /// An answer with status 400 or more is an error.
     pub check: bool,
+    /// What errors call it, where its address must not be seen; else its method and address.
+    pub name: Option<String>,
 }
 
 impl Request {
@@ -61,6 +63,7 @@ impl Request {
             timeout: Duration::from_secs(30),
             retries: 0,
             check: true,
+            name: None,
         }
     }
 }
@@ -122,7 +125,7 @@ pub fn shown(url: &Url) -> String {
 /// Sends a request and reads the whole answer.
 pub async fn send(request: &Request, cx: &Cx) -> Result<Response> {
     let url = parse_url(&request.url)?;
-    let what = format!("{} {}", request.method, shown(&url));
+    let what = request.name.clone().unwrap_or_else(|| format!("{} {}", request.method, shown(&url)));
     let headers = header_map(&request.headers)?;
     let mut attempt = 0;
     loop {

@@ -13,6 +13,7 @@ pub mod http;
 pub mod image;
 pub mod job;
 pub mod node;
+pub mod notify;
 pub mod pattern;
 pub mod resource;
 pub mod role;

@@ -25,7 +25,8 @@ Examples:
   opsrun manage staging parameters        what its parameters get, and from where
 
 An environment is environments/<name>.yml over environments/common.yml: app, env, region, formations (template files, or names
-of those that come with opsrun), groups, variables, parameters, secrets, stack, protected, bucket, role_arn, stack_policy."
+of those that come with opsrun), groups, variables, parameters, secrets, stack, protected, bucket, role_arn, stack_policy,
+notify (who is told when a long verb has ended: email, slack, command; when: always or failure)."
 )]
 pub struct Args {
     /// The environment, or `ls`

@@ -37,6 +37,13 @@ pub fn as_config(bad: &Error, entry: &Entry, name: &str) -> Error {
     bad.details().hints.iter().fold(error, Error::hint)
 }
 
+/// Refuses every key but these. `before` is what stands before them in errors: `groups.web.`.
+pub fn known(entries: &[Entry], keys: &[&str], before: &str) -> Result<()> {
+    let Some(odd) = entries.iter().find(|e| !keys.contains(&e.key.as_str())) else { return Ok(()) };
+    let error = Error::config(format!("unknown key `{before}{}`", odd.key)).at(odd.place.location());
+    Err(error.hint_if(suggest::did_you_mean(&odd.key, keys.iter().copied())))
+}
+
 pub fn choice<T: Copy>(entry: &Entry, name: &str, known: &[(&str, T)]) -> Result<T> {
     let words: Vec<&str> = known.iter().map(|(word, _)| *word).collect();
     let Data::Text(text) = &entry.value.data else {

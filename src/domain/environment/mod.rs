@@ -14,6 +14,7 @@ use crate::base::suggest::did_you_mean;
 use crate::domain::config::SecretSource;
 use crate::domain::config::tree::{Entry, Place};
 use crate::domain::formation::{self, File, Template};
+use crate::domain::notify::Notify;
 use crate::transport::provider::aws::images::Choice;
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -39,6 +40,8 @@ pub struct Environment {
     pub groups: Vec<Group>,
     /// Shared by formations and roles.
     pub variables: Map<String, Value>,
+    /// Who is told when a long verb has ended.
+    pub notify: Notify,
     project: PathBuf,
     formations: Vec<(String, Place)>,
     parameters: Vec<Entry>,

@@ -3,15 +3,15 @@
 use super::{Environment, Group, machines};
 use crate::base::error::{Error, IoResultExt, Kind, Result};
 use crate::base::suggest::did_you_mean;
-use crate::domain::config::reader::{Reader, check_group_name, free_map, get, roles_of, wrong};
+use crate::domain::config::reader::{Reader, check_group_name, free_map, get, known, roles_of, wrong};
 use crate::domain::config::tree::{self, Data, Entry, Node, Place};
 use crate::domain::config::{Source, cloud};
-use crate::domain::role;
+use crate::domain::{notify, role};
 use crate::transport::provider::aws::images::Choice;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-const TOP: [&str; 13] = [
+const TOP: [&str; 14] = [
     "app",
     "env",
     "region",
@@ -25,6 +25,7 @@ const TOP: [&str; 13] = [
     "role_arn",
     "stack_policy",
     "secrets",
+    "notify",
 ];
 const GROUP: [&str; 7] = ["instance_type", "min", "max", "image", "user", "roles", "variables"];
 
@@ -153,6 +154,7 @@ fn environment(project: &Path, name: &str, tree: &Node, files: Vec<String>) -> R
             None => Vec::new(),
             Some(entry) => entry.value.map().ok_or_else(|| wrong(entry, "parameters", "must be a map of names"))?.to_vec(),
         },
+        notify: get(top, "notify").map(|e| notify::read(e, &reader, &secrets, project)).transpose()?.unwrap_or_default(),
         machines: top.iter().filter(|e| machines::KEYS.contains(&e.key.as_str()) || e.key == "secrets").cloned().collect(),
         project: project.to_owned(),
         app,
@@ -245,10 +247,4 @@ fn group(project: &Path, reader: &Reader, entry: &Entry) -> Result<Group> {
 fn choice(reader: &Reader, entry: &Entry, label: &str) -> Result<Choice> {
     let image = cloud::image(reader, entry, label)?;
     serde_json::from_value(image).map_err(|e| Error::internal(format!("{label}: {e}")))
-}
-
-fn known(entries: &[Entry], keys: &[&str], before: &str) -> Result<()> {
-    let Some(odd) = entries.iter().find(|e| !keys.contains(&e.key.as_str())) else { return Ok(()) };
-    let error = Error::config(format!("unknown key `{before}{}`", odd.key)).at(odd.place.location());
-    Err(error.hint_if(did_you_mean(&odd.key, keys.iter().copied())))
 }

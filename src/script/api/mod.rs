@@ -28,6 +28,7 @@ pub mod library;
 pub mod local;
 pub mod machines;
 pub mod nodes;
+pub mod notify;
 pub mod objects;
 pub mod outcome;
 pub mod output;
@@ -72,6 +73,7 @@ pub fn register(engine: &mut Engine) {
         .register_global_module(exported_module!(local::module).into())
         .register_global_module(exported_module!(machines::module).into())
         .register_global_module(exported_module!(nodes::module).into())
+        .register_global_module(exported_module!(notify::module).into())
         .register_global_module(exported_module!(objects::module).into())
         .register_global_module(exported_module!(outcome::module).into())
         .register_global_module(exported_module!(output::module).into())
