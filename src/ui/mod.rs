@@ -3,6 +3,7 @@
 pub mod diff;
 pub mod errors;
 mod progress;
+pub mod stack;
 pub mod style;
 
 use crate::base::asking;

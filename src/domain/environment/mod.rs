@@ -7,7 +7,7 @@ mod read;
 mod values;
 
 pub use read::{init, names};
-pub use values::{Origin, Value as ParameterValue, camel, parameters};
+pub use values::{Content, Origin, Value as ParameterValue, camel, parameters};
 
 use crate::base::error::{Error, Result};
 use crate::base::suggest::did_you_mean;

@@ -60,7 +60,8 @@ impl Value {
         if let Content::Plain(text) = &self.value { Some(text) } else { None }
     }
 
-    fn text(&self) -> &str {
+    /// What is sent: also what must not be shown.
+    pub fn text(&self) -> &str {
         match &self.value {
             Content::Plain(text) => text,
             Content::Hidden(secret) => secret.expose(),

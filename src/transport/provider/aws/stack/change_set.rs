@@ -3,7 +3,6 @@
 use super::{Client, Tags, change, is_gone, tags_of};
 use crate::base::error::Result;
 use crate::base::event::Cx;
-use crate::base::secret::Secret;
 use aws_sdk_cloudformation::types::{Capability, ChangeSetType, EventFilter, Parameter, Tag};
 
 /// What a change set is made from.
@@ -14,7 +13,7 @@ pub struct Draft<'a> {
     /// The stack is to be made; else it is there.
     pub create: bool,
     pub template: Source<'a>,
-    pub parameters: &'a [(String, Secret)],
+    pub parameters: &'a [(&'a str, &'a str)],
     pub capabilities: &'a [String],
     pub tags: &'a Tags,
     pub role_arn: Option<&'a str>,
@@ -83,8 +82,7 @@ pub struct Listed {
 
 /// Has it made, or finds that it was made by a request whose answer was lost. Returns its ID.
 pub async fn create(client: &Client, draft: &Draft<'_>, cx: &Cx) -> Result<String> {
-    let parameter =
-        |(name, value): &(String, Secret)| Parameter::builder().parameter_key(name).parameter_value(value.expose()).build();
+    let parameter = |(name, value): &(&str, &str)| Parameter::builder().parameter_key(*name).parameter_value(*value).build();
     let kind = if draft.create { ChangeSetType::Create } else { ChangeSetType::Update };
     let request = client
         .stacks

@@ -104,6 +104,13 @@ fn described(stack: aws_sdk_cloudformation::types::Stack) -> Result<Described> {
     })
 }
 
+/// Deletes a stack that only carries change sets: REVIEW_IN_PROGRESS, with nothing in it.
+pub async fn delete_empty(client: &Client, stack: &str, token: &str, cx: &Cx) -> Result<()> {
+    let request = client.stacks.delete_stack().stack_name(stack).client_request_token(token);
+    change("cloudformation:DeleteStack", cx, request.send()).await?;
+    Ok(())
+}
+
 /// All that is in a stack, or was, where the stack is found by its ID.
 pub async fn resources(client: &Client, stack: &str, cx: &Cx) -> Result<Vec<Resource>> {
     let mut found = Vec::new();
