@@ -49,7 +49,7 @@ class Bridge:
     def handles(self, call):
         return call.service not in MOTO or (call.action in BOTH and call.service == "ec2")
 
-    def ask(self, call):
+    def ask(self, call, most=None):
         """(status, headers, body) of ministack's answer. It checks the signature of a presigned request, which is the proxy's
         to anybody: asked as if it had been signed in the header."""
         url, headers = urllib.parse.urlsplit(call.path), dict(call.headers.items())
@@ -60,6 +60,8 @@ class Bridge:
             left = [(k, v) for k, v in query if not k.startswith("X-Amz-")]
             path = urllib.parse.urlunsplit(url._replace(query=urllib.parse.urlencode(left)))
             headers["Authorization"] = f"AWS4-HMAC-SHA256 Credential={signed}, SignedHeaders=host, Signature=none"
+        if most:
+            headers["X-Opsrun-Most"] = str(most)
         return ask(self.ministack.started(), call.method, path, headers, call.body)
 
     def answer(self, call, effects):
@@ -72,7 +74,8 @@ class Bridge:
             return self.of_both(call)
         if call.service == "tagging" and call.action == "GetResources":
             return self.tagged(call)
-        status, headers, body = self.ask(self.with_path_style(call))
+        # https://docs.aws.amazon.com/AWSCloudFormation/latest/APIReference/API_DescribeStackEvents.html: a token for the rest
+        status, headers, body = self.ask(self.with_path_style(call), effects.page and effects.page["most"])
         if status >= 500:
             # An SDK repeats these: the test should see them at once.
             return 501, {"Content-Type": headers.get("Content-Type", "text/plain")}, body, f"ministack failed: {status}"

@@ -18,7 +18,7 @@ What happens to them, in `do`:
   hide          what the call makes is in no Describe answer that would show it: `describes` of them, or `seconds` long; of
                 CloudFormation: stacks (CreateStack, CreateChangeSet) and change sets
   slow_start    its instances stay pending, `describes` answers or `seconds` long;   slow_end: they stay shutting-down
-  page          a Describe gives no more than `most` at once, and a token for the rest
+  page          a Describe gives no more than `most` at once, and a token for the rest; of CloudFormation also a List
   slow_image    a new image stays pending, `describes` answers (without a rule: 1) or `seconds` long;   image_fails: then it is
                 failed, with `code`, `message`
   launch_fails  its instances (or `count` of them) are pending for `describes` (1) answers, then terminated with `code`, `message`

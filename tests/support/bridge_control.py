@@ -3,6 +3,7 @@
 resource   a list, which replaces the one before, of what happens to resources of stacks:
              {"logical": "Web*", "on": "create" | "update" | "delete" | "*", "stack": "…", "after": n, "first": n,
               "fail": "the reason"}      or     {…, "wait": seconds}      (both may be)
+           With "cancels": ["Other", …] these were under way, too, and are broken off: only events say so.
            A failed create or update rolls back; one that fails again on its way back (an update is called for that, too) gives
            UPDATE_ROLLBACK_FAILED; a delete that fails gives DELETE_FAILED, in a rollback ROLLBACK_FAILED.
 change     a list of what change sets made from now on show of a resource, whatever ministack thinks of it:
@@ -22,6 +23,7 @@ from fnmatch import fnmatchcase
 
 import bridge_balancer
 import bridge_drift
+import bridge_events
 import bridge_exists
 import ministack.app
 from ministack.core.responses import set_request_account_id, set_request_region
@@ -33,7 +35,7 @@ STATUSES = {f"{o}_{s}" for o in ("CREATE", "ROLLBACK", "DELETE", "UPDATE", "UPDA
 STATUSES |= {"UPDATE_COMPLETE_CLEANUP_IN_PROGRESS", "UPDATE_ROLLBACK_COMPLETE_CLEANUP_IN_PROGRESS", "REVIEW_IN_PROGRESS"}
 RESOURCES, CHANGES, LATER = [], [], {}
 KNOWN = {
-    "resource": {"logical", "on", "stack", "after", "first", "fail", "wait"},
+    "resource": {"logical", "on", "stack", "after", "first", "fail", "wait", "cancels"},
     "change": {"logical", "stack", "Replacement", "Action", "PolicyAction", "Scope", "Details"},
     "status": {"stack", "status", "reason", "describes", "then", "then_reason"},
 }
@@ -185,9 +187,12 @@ def install(inner):
             if hasattr(module, name):
                 setattr(module, name, function)
     handlers._ACTION_HANDLERS["DescribeStacks"] = describe
+    bridge_events.install(RESOURCES)
 
     async def app(scope, receive, send):
         if scope["type"] != "http" or not scope["path"].startswith("/_bridge/"):
+            most = dict(scope.get("headers") or []).get(b"x-opsrun-most")
+            bridge_events.MOST.set(int(most) if most else None)
             return await inner(scope, receive, send)
         body, more = b"", True
         while more:

@@ -40,7 +40,7 @@ OTHERS = [
     ("DB cluster", rds._clusters, None, "DBClusterArn", rds._tags),
     ("DB subnet group", rds._subnet_groups, lambda g: g.get("DBSubnetGroupName") == "default", "DBSubnetGroupArn", rds._tags),
     ("DB snapshot", rds._snapshots, None, "DBSnapshotArn", rds._tags),
-    ("cache cluster", elasticache._clusters, None, "ARN", elasticache._tags),
+    ("cache cluster", elasticache._clusters, None, None, elasticache._tags),
     ("replication group", elasticache._replication_groups, None, "ARN", elasticache._tags),
     ("cache subnet group", elasticache._subnet_groups, lambda g: g.get("CacheSubnetGroupName") == "default", "ARN", elasticache._tags),
     ("cache snapshot", elasticache._snapshots, None, "ARN", elasticache._tags),
@@ -74,9 +74,9 @@ def every():
         for key, record in store.items():
             if default and default(record):
                 continue
-            arn = record.get(named, "") if named else f"arn:aws:s3:::{key}"
-            where = tags.get(arn if named else key) if tags is not None else None
-            yield kind, str(key), arn, record, as_map(where or record.get("Tags") or record.get("tags"))
+            arn = f"arn:aws:s3:::{key}" if kind == "bucket" else elasticache._arn_cluster(key) if kind == "cache cluster" else record.get(named, "")
+            where = tags.get(key if kind == "bucket" else arn) if tags is not None else None
+            yield kind, str(key), arn, record, as_map(where or record.get("Tags") or record.get("TagList") or record.get("tags"))
 
 
 def resources():

@@ -115,8 +115,13 @@ def create(logical_id, props, stack_name, original=provisioners._asg_create):
 
 
 def update(name, old, new, stack_name, logical_id=None, original=provisioners._asg_update):
+    wanted = (_asg._asgs.get(name) or {}).get("DesiredCapacity", 0)
     after, attributes = original(name, all_tags(old), all_tags(new), stack_name, logical_id)
     asg = _asg._asgs[after]
+    if "DesiredCapacity" not in new:
+        # https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/aws-resource-autoscaling-autoscalinggroup.html: it
+        # stays as somebody set it, within the group's size.
+        asg["DesiredCapacity"] = max(asg["MinSize"], min(asg["MaxSize"], wanted))
     filled(asg, new)
     if after != name:
         return after, attributes

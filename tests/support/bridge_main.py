@@ -5,6 +5,9 @@ and what CloudFormation does to a group happens to them:
   bridge_instances.py  runs and ends instances in moto, through the proxy; AWS::EC2::Instance in templates
   bridge_groups.py     auto-scaling groups have such instances; update policies and instance refreshes replace them
   bridge_balancer.py   DescribeTargetHealth of these instances
+  bridge_database.py   secrets, protection and snapshots of databases; tags of caches
+  bridge_changes.py    which properties need a new resource
+  bridge_events.py     events that CloudFormation has besides; pages
   bridge_states.py     what is refused for the status a stack is in
   bridge_drift.py      drift of resources that ministack cannot read
   bridge_exists.py     what exists, and its tags
@@ -20,7 +23,9 @@ import sys
 import threading
 
 import bridge_balancer
+import bridge_changes
 import bridge_control
+import bridge_database
 import bridge_drift
 import bridge_exists
 import bridge_groups
@@ -38,6 +43,8 @@ def main():
     bridge_instances.install()
     bridge_groups.install()
     bridge_balancer.install()
+    bridge_changes.install()
+    bridge_database.install()
     bridge_drift.install()
     bridge_exists.install()
     bridge_states.install()

@@ -139,6 +139,17 @@ class Groups(Case):
         reasons = " ".join(r for _, _, r in self.events("sTrue"))
         self.assertIn("Rolling update initiated. Terminating 2 obsolete instance(s)", reasons)
 
+    def test_a_new_image_is_no_replacement_and_a_new_name_is(self):
+        self.apply(template(), Image=self.image)
+        changes = {c["ResourceChange"]["LogicalResourceId"]: c["ResourceChange"]["Replacement"] for c in self.change_set(template(), "UPDATE", Image=self.other)["Changes"]}
+        self.assertEqual(changes, {"Group": "False", "Template": "False"})
+        named = template(Group=group(AutoScalingGroupName="web"))
+        changes = {c["ResourceChange"]["LogicalResourceId"]: c["ResourceChange"]["Replacement"] for c in self.change_set(named, "UPDATE", Image=self.image)["Changes"]}
+        self.assertEqual(changes, {"Group": "True"})
+        before = self.instances()
+        self.assertEqual(self.apply(named, "UPDATE", Image=self.image), "UPDATE_COMPLETE")
+        self.assertEqual((len(self.instances()), set(before) & set(self.instances())), (2, set()))
+
     def test_a_refresh_replaces(self):
         self.apply(template(Group=group(False)), Image=self.image)
         name = self.scaling.describe_auto_scaling_groups()["AutoScalingGroups"][0]["AutoScalingGroupName"]
@@ -158,6 +169,11 @@ class Groups(Case):
         self.scaling.describe_auto_scaling_groups()
         self.assertEqual((len(self.instances()), ended in self.instances()), (3, False))
         name = self.scaling.describe_auto_scaling_groups()["AutoScalingGroups"][0]["AutoScalingGroupName"]
+        self.scaling.set_desired_capacity(AutoScalingGroupName=name, DesiredCapacity=4)
+        self.assertEqual(len(self.instances()), 4)
+        # What somebody set stays, within the group's size.
+        self.apply(template(), "UPDATE", Image=self.image, Min=1)
+        self.assertEqual(len(self.instances()), 4)
         self.scaling.set_desired_capacity(AutoScalingGroupName=name, DesiredCapacity=1)
         self.assertEqual(len(self.instances()), 1)
 
@@ -322,6 +338,29 @@ class Stacks(Case):
         self.order("resource", [{"logical": "A", "on": "delete", "fail": "A is in use"}])
         self.assertEqual(self.delete(), "DELETE_FAILED")
         self.assertEqual(self.delete(RetainResources=["A"]), "DELETE_COMPLETE")
+
+    def test_events_as_cloudformation_has_them(self):
+        self.order("resource", [{"logical": "B", "on": "create", "fail": "no B today", "cancels": ["C"]}])
+        self.assertEqual(self.apply(topics("A", "B", "C")), "ROLLBACK_COMPLETE")
+        events = self.events()
+        self.assertIn(("A", "CREATE_IN_PROGRESS", "Resource creation Initiated"), events)
+        failed = [e for e in events if e[1] == "CREATE_FAILED"]
+        self.assertEqual(failed, [("B", "CREATE_FAILED", "no B today"), ("C", "CREATE_FAILED", "Resource creation cancelled")])
+        self.assertIn(("s", "ROLLBACK_IN_PROGRESS", "The following resource(s) failed to create: [B, C]. Rollback requested by user."), events)
+        self.delete()
+        self.order("resource", [])
+        self.apply(topics("A"))
+        self.apply(topics("B"), "UPDATE")
+        self.assertEqual([e[1] for e in self.events() if e[0] == "s"][-2:], ["UPDATE_COMPLETE_CLEANUP_IN_PROGRESS", "UPDATE_COMPLETE"])
+        control("script", [{"do": "page", "action": "DescribeStackEvents", "most": 3}])
+        pages = list(self.stacks.get_paginator("describe_stack_events").paginate(StackName="s"))
+        self.assertEqual((len(pages) > 3, max(len(p["StackEvents"]) for p in pages)), (True, 3))
+        self.assertEqual([e["EventId"] for p in pages for e in p["StackEvents"]],
+                         [e["EventId"] for e in self.all_events()])
+
+    def all_events(self):
+        control("script", [])
+        return self.stacks.describe_stack_events(StackName="s")["StackEvents"]
 
     def test_an_operation_takes_as_long_as_is_ordered(self):
         self.order("resource", [{"logical": "A", "wait": 1}])
