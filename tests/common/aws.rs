@@ -105,7 +105,7 @@ impl Server {
             "{method} /_proxy/{path} HTTP/1.1\r\nHost: aws\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
             body.len()
         );
-        stream.write_all((head + &body).as_bytes()).unwrap();
+        stream.write_all((head + body.as_str()).as_bytes()).unwrap();
         let mut reply = String::new();
         stream.read_to_string(&mut reply).unwrap();
         let (head, body) = reply.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer to {path}: {reply:?}"));

@@ -1,5 +1,9 @@
-//! Environments of an application, through the real binary.
+//! Environments of an application, through the real binary and through the library.
 
+#[path = "../common/aws.rs"]
+mod aws;
 #[path = "../common/lab.rs"]
 mod lab;
 mod notify;
+mod place;
+mod stack;

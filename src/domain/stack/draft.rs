@@ -161,7 +161,7 @@ impl Stack {
     /// Deletes change sets that earlier runs left behind. Those of others stay.
     pub(super) async fn sweep(&self, cx: &Cx) -> Result<()> {
         let sets = change_set::list(&self.client, &self.name, cx).await?;
-        for set in sets.iter().filter(|s| s.name.starts_with(OURS) && !s.nested) {
+        for set in sets.iter().filter(|s| s.name.starts_with(OURS) && !s.nested && !s.executed) {
             cx.events.debug(format!("change set {} is left over: deleted", set.name));
             change_set::delete(&self.client, &self.name, &set.name, cx).await?;
         }

@@ -89,9 +89,9 @@ impl Story {
         self.lines.push((level(&event, again), line(&event, &name)));
         if !event.is_of_stack() {
             let working = event.is_working();
-            let since = before.filter(|l| l.working && working).map_or(event.at, |l| l.since);
+            let since = before.filter(|l| l.working).map_or(event.at, |l| l.since);
             let inner = event.physical_id.as_ref().filter(|id| event.kind == NESTED && id.starts_with("arn:"));
-            if let Some(inner) = inner.filter(|id| working && self.feeds.iter().all(|f| f.stack != **id)) {
+            if let Some(inner) = inner.filter(|id| self.feeds.iter().all(|f| f.stack != **id)) {
                 self.feeds.push(Feed {
                     path: format!("{name}/"),
                     parent: Some(thing.clone()),

@@ -78,6 +78,8 @@ pub struct Listed {
     pub name: String,
     /// Part of another, which takes it with it.
     pub nested: bool,
+    /// It was done, or is being done: it belongs to the story of the stack.
+    pub executed: bool,
 }
 
 /// Has it made, or finds that it was made by a request whose answer was lost. Returns its ID.
@@ -175,6 +177,7 @@ pub async fn list(client: &Client, stack: &str, cx: &Cx) -> Result<Vec<Listed>> 
             id: s.change_set_id.unwrap_or_default(),
             name: s.change_set_name.unwrap_or_default(),
             nested: s.parent_change_set_id.is_some_and(|id| !id.is_empty()),
+            executed: s.execution_status.is_some_and(|e| e.as_str().starts_with("EXECUTE_")),
         }));
         next = answer.next_token;
         if next.is_none() {
