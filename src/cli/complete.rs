@@ -170,6 +170,7 @@ fn quiet_host() -> Option<(Arc<Host>, App)> {
         run_name: String::new(),
         ask_secret: None,
         ask: None,
+        paint: None,
     });
     Some((host, app))
 }

@@ -6,8 +6,10 @@ use crate::base::error::{Error, Result};
 use crate::base::event::Cx;
 use crate::domain::deployment::Deployment;
 use crate::domain::runs::RunFolder;
+use crate::domain::stack::Plan;
 use crate::script::run::{self, Ended};
 use crate::script::{Host, HostSettings};
+use crate::ui::stack;
 use clap_complete::engine::ArgValueCompleter;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -91,6 +93,7 @@ pub(super) fn host_with(app: &App, words: Vec<String>, deployment: Option<String
         }
         hidden.ask_secret(&format!("{name}: ")).map(Some)
     };
+    let style = app.ui.err_style();
     Host::new(HostSettings {
         project: app.project.clone(),
         cx,
@@ -100,6 +103,7 @@ pub(super) fn host_with(app: &App, words: Vec<String>, deployment: Option<String
         client: app.client(),
         run_name,
         ask_secret: Some(Arc::new(ask_secret)),
+        paint: Some(Arc::new(move |plan: &Plan| stack::render(plan, style))),
         ask: Some(Arc::new(move |question: &str| ui.ask(question))),
     })
 }

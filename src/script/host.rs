@@ -13,6 +13,7 @@ use crate::base::project::Project;
 use crate::base::secret::Secret;
 use crate::domain::fleet::Fleet;
 use crate::domain::resource::Ledger;
+use crate::domain::stack::{Plan, show};
 use crate::transport::ssh::Client;
 use rhai::{AST, Dynamic, Engine, EvalContext, NativeCallContext};
 use std::cell::RefCell;
@@ -25,6 +26,9 @@ pub type AskSecret = Arc<dyn Fn(&str) -> Result<Option<Secret>> + Send + Sync>;
 
 /// Puts a question to the person at the keyboard; none when nobody is there.
 pub type Ask = Arc<dyn Fn(&str) -> Result<Option<String>> + Send + Sync>;
+
+/// Paints a plan.
+pub type Paint = Arc<dyn Fn(&Plan) -> String + Send + Sync>;
 
 /// What a face gives to the script it wants run.
 #[derive(Clone)]
@@ -42,6 +46,8 @@ pub struct HostSettings {
     pub run_name: String,
     pub ask_secret: Option<AskSecret>,
     pub ask: Option<Ask>,
+    /// How plans look to whoever sits there; as plain text when none is given.
+    pub paint: Option<Paint>,
 }
 
 /// One script run, as its native functions see it. Tasks and `defer` blocks see the same run with a stop signal of their own.
@@ -82,6 +88,8 @@ pub struct State {
     pub tasks: Vec<Arc<TaskState>>,
     pub exit: Option<u8>,
     pub params: super::params::Declared,
+    /// Whoever an environment names is told how this run ends.
+    pub tells_end: bool,
     /// What nodes said of themselves, by deployment and name, as templates know it.
     pub facts: HashMap<(String, String), serde_json::Value>,
     /// Secrets that were asked for, by name.
@@ -189,6 +197,16 @@ impl Host {
             let asked = tokio::task::spawn_blocking(move || ask(&question)).await;
             asked.map_err(|e| Error::internal(format!("asking ended early: {e}")))?
         })
+    }
+
+    /// Whether people want to be told how this run ends.
+    pub fn tells_end(&self) -> bool {
+        self.state().tells_end
+    }
+
+    /// The plan as it is shown.
+    pub fn painted(&self, plan: &Plan) -> String {
+        self.shared.settings.paint.as_ref().map_or_else(|| show::text(plan), |paint| paint(plan))
     }
 
     /// The SSH client that all of this run shares.

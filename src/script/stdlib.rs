@@ -10,6 +10,7 @@ const MODULES: &[(&str, &str)] = &[
     ("cassandra_install", include_str!("../../stdlib/cassandra_install.rhai")),
     ("cassandra_settings", include_str!("../../stdlib/cassandra_settings.rhai")),
     ("fetch", include_str!("../../stdlib/fetch.rhai")),
+    ("manage", include_str!("../../stdlib/manage.rhai")),
     ("ring", include_str!("../../stdlib/ring.rhai")),
     ("scylla", include_str!("../../stdlib/scylla.rhai")),
     ("service", include_str!("../../stdlib/service.rhai")),

@@ -44,6 +44,7 @@ fn host(handle: &tokio::runtime::Handle) -> Arc<Host> {
         run_name: "test".to_owned(),
         ask_secret: None,
         ask: None,
+        paint: None,
     })
 }
 

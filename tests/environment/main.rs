@@ -6,4 +6,6 @@ mod aws;
 mod lab;
 mod notify;
 mod place;
+mod shop;
 mod stack;
+mod verbs;

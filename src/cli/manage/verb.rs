@@ -5,12 +5,14 @@ use crate::base::error::{Error, Result};
 use crate::base::event::{Cx, Event, Events, Level, Listener};
 use crate::cli::run::{host_with, run_name};
 use crate::domain::environment::Environment;
+use crate::domain::notify::{self, Message};
 use crate::domain::runs::RunFolder;
 use crate::script::Host;
 use crate::script::run::Ended;
 use crate::script::verbs::{self, Verb};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// What the command line says of a verb, its name first.
 pub fn run(name: &str, words: &[String], app: &App) -> Result<()> {
@@ -46,7 +48,13 @@ fn go(verb: &Verb, environment: Environment, words: Vec<String>, as_json: bool, 
     let face = if as_json { Events::new(Aside(app.cx.events.clone())) } else { app.cx.events.clone() };
     let cx = Cx::new(app.cx.cancel.clone(), folder.logged(face)?);
     let host = host_with(app, words, Some(environment.stack.clone()), cx, run_name);
-    let ended = verbs::run(&host, verb, &Arc::new(environment));
+    let environment = Arc::new(environment);
+    let begun = Instant::now();
+    let ended = verbs::run(&host, verb, &environment);
+    if host.tells_end() {
+        let message = Message::ended(&environment.name, &verb.name, ended.as_ref().err(), begun.elapsed());
+        app.handle().block_on(notify::send(&environment.notify, &message, &host.cx));
+    }
     let log = folder.dir().join("log.txt");
     // How the verb ended is what counts, even where it cannot be written down.
     if let Err(e) = folder.end(&ended) {

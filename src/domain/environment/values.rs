@@ -1,7 +1,7 @@
 //! What the parameters of the formations get.
 
-use super::Environment;
-use crate::base::error::{Error, Result};
+use super::{Environment, Group};
+use crate::base::error::{Error, Kind, Result};
 use crate::base::secret::Secret;
 use crate::base::suggest::did_you_mean;
 use crate::domain::config::files::fetch_source;
@@ -10,6 +10,7 @@ use crate::domain::formation::{Template, child};
 use regex::Regex;
 use serde::Serialize;
 use serde_json::Value as Json;
+use std::collections::BTreeMap;
 
 /// Where a value comes from.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -117,10 +118,27 @@ impl Environment {
         Ok(values)
     }
 
+    /// A value for every parameter of the template, with the ID of the image of each group that is baked.
+    pub fn values_with(&self, template: &Template, images: &BTreeMap<String, String>) -> Result<Vec<Value>> {
+        let mut values = self.values(template, &self.baked())?;
+        for group in self.groups.iter().filter(|g| !g.roles.is_empty()) {
+            let name = image_parameter(group);
+            if template.parameters().iter().all(|p| p.key != name) {
+                continue;
+            }
+            let id = images.get(&group.name).ok_or_else(|| {
+                Error::new(Kind::NotFound, format!("group {} has no image yet", group.name))
+                    .hint(format!("It is baked by: opsrun manage {} commission", self.name))
+            })?;
+            values.push(Value { name, value: Content::Plain(id.clone()), origin: Origin::Derived("baked".to_owned()) });
+        }
+        Ok(values)
+    }
+
     /// Parameters that get the ID of an image that opsrun bakes.
     pub fn baked(&self) -> Vec<String> {
         let with_roles = self.groups.iter().filter(|g| !g.roles.is_empty());
-        with_roles.map(|g| camel(&format!("{}_image", g.name))).collect()
+        with_roles.map(image_parameter).collect()
     }
 
     fn refuse_unknown(&self, template: &Template) -> Result<()> {
@@ -184,6 +202,10 @@ impl Environment {
         let variable = self.variables.iter().find(|(key, _)| *key == name || camel(key) == name)?;
         Some((as_text(variable.1), format!("variables.{}", variable.0)))
     }
+}
+
+fn image_parameter(group: &Group) -> String {
+    camel(&format!("{}_image", group.name))
 }
 
 /// `database_size` as `DatabaseSize`.

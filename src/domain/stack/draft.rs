@@ -41,7 +41,7 @@ fn says_nothing_to_do(reason: &str) -> bool {
 
 impl Stack {
     /// Fails when AWS would not take a template of this size. Nothing is asked of it for that.
-    pub(super) fn check_size(&self, template: &str) -> Result<()> {
+    pub fn check_size(&self, template: &str) -> Result<()> {
         let size = template.len();
         if size > BUCKET_LIMIT {
             return Err(Error::config(format!("the template has {size} bytes, and AWS reads no more than {BUCKET_LIMIT}")).hint(

@@ -101,10 +101,10 @@ pub mod module {
     /// # Example
     /// ```rhai
     /// file::write("environments/kept.yml", "app: shop\nprotected: true\nformations: [network]\n");
-    /// assert(environment("kept").protected);
+    /// assert(environment("kept").is_protected);
     /// ```
-    #[rhai_fn(get = "protected", pure)]
-    pub fn protected(e: &mut Environment) -> bool {
+    #[rhai_fn(get = "is_protected", pure)]
+    pub fn is_protected(e: &mut Environment) -> bool {
         e.protected
     }
 
@@ -159,6 +159,18 @@ pub mod module {
     pub fn parameters(e: &mut Environment) -> ScriptResult<Array> {
         let rows = environment::parameters(e)?;
         Ok(rows.iter().map(|row| from_json(&json!(row))).collect())
+    }
+
+    /// Whoever the environment names under `notify:` is told how this run ends, be it well, badly or by Ctrl-C.
+    ///
+    /// # Example
+    /// ```rhai
+    /// file::write("environments/told.yml", "app: shop\nformations: [network]\n");
+    /// environment("told").notify_at_end();
+    /// ```
+    #[rhai_fn(pure)]
+    pub fn notify_at_end(context: NativeCallContext, _e: &mut Environment) {
+        Host::of(&context).state().tells_end = true;
     }
 
     /// The environment as text: its name.

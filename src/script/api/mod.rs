@@ -39,6 +39,7 @@ pub mod resources;
 pub mod roles;
 pub mod secrets;
 pub mod services;
+pub mod stack;
 pub mod stats;
 pub mod system;
 pub mod text;
@@ -50,7 +51,8 @@ use crate::domain::node::NodeSet;
 use rhai::{Engine, exported_module};
 
 /// The types of ours that scripts know by name; `fn Name.method()` of any other name declares a class.
-pub const TYPES: &[&str] = &["Deployment", "Environment", "Forward", "Jobs", "Nodes", "Object", "Outcome", "Secret", "Task"];
+pub const TYPES: &[&str] =
+    &["Deployment", "Environment", "Forward", "Jobs", "Nodes", "Object", "Outcome", "Secret", "Stack", "StackPlan", "Task"];
 
 /// Registers everything scripts can call without an import.
 pub fn register(engine: &mut Engine) {
@@ -84,6 +86,7 @@ pub fn register(engine: &mut Engine) {
         .register_global_module(exported_module!(roles::module).into())
         .register_global_module(exported_module!(secrets::module).into())
         .register_global_module(exported_module!(services::module).into())
+        .register_global_module(exported_module!(stack::module).into())
         .register_global_module(exported_module!(stats::comparison).into())
         .register_global_module(exported_module!(system::module).into())
         .register_global_module(exported_module!(text::module).into())
