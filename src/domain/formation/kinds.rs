@@ -1,6 +1,6 @@
 //! What opsrun knows about types of resources.
 
-use super::{child, type_of};
+use super::{child, text, type_of};
 use crate::domain::config::tree::Entry;
 
 /// Types that hold data which is gone with them. AWS's own list of types with a `Snapshot` policy, and those that keep
@@ -63,6 +63,17 @@ pub fn is_data_bearing(kind: &str) -> bool {
 
 pub fn can_snapshot(kind: &str) -> bool {
     SNAPSHOT.contains(&kind)
+}
+
+/// What becomes of a resource when it is deleted: what it says, or what AWS does where it says nothing.
+pub fn deletion_policy(resource: &Entry) -> &str {
+    let in_cluster = || child(&resource.value, "Properties").is_some_and(|p| child(p, "DBClusterIdentifier").is_some());
+    match (child(&resource.value, "DeletionPolicy").and_then(text), type_of(resource)) {
+        (Some(policy), _) => policy,
+        (None, "AWS::RDS::DBCluster") => "Snapshot",
+        (None, "AWS::RDS::DBInstance") if !in_cluster() => "Snapshot",
+        _ => "Delete",
+    }
 }
 
 pub fn is_iam(kind: &str) -> bool {

@@ -12,7 +12,7 @@ mod render;
 #[cfg(test)]
 mod tests;
 
-pub use kinds::is_data_bearing;
+pub use kinds::{deletion_policy, is_data_bearing};
 pub use render::INLINE_LIMIT;
 
 use crate::base::error::{Error, IoResultExt, Result};

@@ -7,7 +7,7 @@ use crate::base::units::format_duration;
 use crate::base::{cancel::Cancel, checksum};
 use crate::domain::formation::INLINE_LIMIT;
 use crate::transport::provider::aws::stack::change_set::{self, ChangeSet, Draft, ResourceChange, Source};
-use crate::transport::provider::aws::stack::{self as cloud, templates};
+use crate::transport::provider::aws::stack::{self as cloud, ending, templates};
 use jiff::Timestamp;
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -197,7 +197,8 @@ impl Stack {
                 if others.iter().any(|s| s.name != name) {
                     return Ok(());
                 }
-                cloud::delete_empty(&self.client, &stack.id, &format!("{OURS}{}", checksum::sha256(&stack.id)), cx).await?;
+                let token = format!("{OURS}{}", checksum::sha256(&stack.id));
+                ending::delete(&self.client, &stack.id, &[], None, &token, cx).await?;
                 asked = true;
             } else if stack.status != Status::DeleteInProgress && !asked {
                 return Ok(());

@@ -26,9 +26,9 @@ pub struct Cause {
     pub place: Option<Location>,
 }
 
-/// What happened, taken apart.
+/// A failure, taken apart.
 #[derive(Clone, Default, Debug)]
-pub struct Story {
+pub struct Failure {
     pub stack: String,
     /// Each failed by itself, in the order of time.
     pub causes: Vec<Cause>,
@@ -40,16 +40,16 @@ pub struct Story {
 
 /// Returns the failure as one error. `events` are those of one operation, of nested stacks too, in any order.
 pub fn failure(events: &[StackEvent], template: Option<&Template>) -> Error {
-    tell(&story(events, template))
+    take_apart(events, template).error()
 }
 
 /// Takes the events of one operation apart.
-pub fn story(events: &[StackEvent], template: Option<&Template>) -> Story {
+pub fn take_apart(events: &[StackEvent], template: Option<&Template>) -> Failure {
     let events = in_order(events);
-    let Some(root) = root(&events) else { return Story::default() };
+    let Some(root) = root(&events) else { return Failure::default() };
     let stack = events.iter().find(|e| e.stack_id == root).map(|e| e.stack.clone()).unwrap_or_default();
     let turned = events.iter().position(|e| e.is_of_stack() && e.stack_id == root && e.status.ends_with("ROLLBACK_IN_PROGRESS"));
-    let mut story = Story { stack, ..Story::default() };
+    let mut failure = Failure { stack, ..Failure::default() };
     let mut seen = BTreeSet::new();
     for (i, event) in events.iter().enumerate() {
         if !event.is_failure() || event.is_of_stack() {
@@ -62,17 +62,17 @@ pub fn story(events: &[StackEvent], template: Option<&Template>) -> Story {
         let name = way(&events, event, root);
         if follows(event, &events) {
             if event.kind != NESTED && !back {
-                story.followers.push(name);
+                failure.followers.push(name);
             }
             continue;
         }
         let cause = cause(event, name, template);
-        if back { story.rollback.push(cause) } else { story.causes.push(cause) }
+        if back { failure.rollback.push(cause) } else { failure.causes.push(cause) }
     }
-    if story.causes.is_empty() && story.rollback.is_empty() {
-        story.causes.extend(of_stack(&events, root));
+    if failure.causes.is_empty() && failure.rollback.is_empty() {
+        failure.causes.extend(of_stack(&events, root));
     }
-    story
+    failure
 }
 
 /// The oldest first. AWS gives the newest first, and several the same time.
@@ -152,42 +152,44 @@ fn deed(status: &str) -> &'static str {
     known.iter().find(|(begin, _)| status.starts_with(begin)).map_or("worked on", |(_, deed)| deed)
 }
 
-/// The story as an error.
-pub fn tell(story: &Story) -> Error {
-    let Some(first) = story.causes.first().or_else(|| story.rollback.first()) else {
-        return Error::new(Kind::Provider, format!("stack {} failed, and its events do not say why", story.stack))
-            .hint("Look at its events in the CloudFormation console; AWS keeps them for 90 days.");
-    };
-    let message = if first.kind == NESTED && first.name == story.stack {
-        format!("stack {} could not be {}: {}", story.stack, deed(&first.status), first.reason)
-    } else {
-        format!("stack {}: {} could not be {}: {}", story.stack, named(first), deed(&first.status), first.reason)
-    };
-    let mut error = Error::new(Kind::Provider, message);
-    if let Some(place) = &first.place {
-        error = error.at(place.clone());
-    }
-    for advice in advice::on(first) {
-        error = error.hint(advice);
-    }
-    let rest = story.causes.iter().skip(1);
-    for cause in rest.clone().take(SHOWN) {
-        error = error.hint(format!("Failed by itself, too: {}{}: {}", named(cause), at(cause), cause.reason));
-    }
-    error =
-        error.hint_if(rest.len().checked_sub(SHOWN).filter(|n| *n > 0).map(|n| format!("And {n} more failed by themselves.")));
-    error = error.hint_if(folded(&story.followers));
-    if !story.causes.is_empty() {
-        for cause in story.rollback.iter().take(SHOWN) {
-            error = error.hint(format!("Then {} could not be rolled back{}: {}", named(cause), at(cause), cause.reason));
+impl Failure {
+    /// Says it to the user.
+    pub fn error(&self) -> Error {
+        let Some(first) = self.causes.first().or_else(|| self.rollback.first()) else {
+            return Error::new(Kind::Provider, format!("stack {} failed, and its events do not say why", self.stack))
+                .hint("Look at its events in the CloudFormation console; AWS keeps them for 90 days.");
+        };
+        let message = if first.kind == NESTED && first.name == self.stack {
+            format!("stack {} could not be {}: {}", self.stack, deed(&first.status), first.reason)
+        } else {
+            format!("stack {}: {} could not be {}: {}", self.stack, named(first), deed(&first.status), first.reason)
+        };
+        let mut error = Error::new(Kind::Provider, message);
+        if let Some(place) = &first.place {
+            error = error.at(place.clone());
         }
+        for advice in advice::on(first) {
+            error = error.hint(advice);
+        }
+        let rest = self.causes.iter().skip(1);
+        for cause in rest.clone().take(SHOWN) {
+            error = error.hint(format!("Failed by itself, too: {}{}: {}", named(cause), at(cause), cause.reason));
+        }
+        error = error
+            .hint_if(rest.len().checked_sub(SHOWN).filter(|n| *n > 0).map(|n| format!("And {n} more failed by themselves.")));
+        error = error.hint_if(folded(&self.followers));
+        if !self.causes.is_empty() {
+            for cause in self.rollback.iter().take(SHOWN) {
+                error = error.hint(format!("Then {} could not be rolled back{}: {}", named(cause), at(cause), cause.reason));
+            }
+        }
+        if !self.rollback.is_empty() {
+            let names: Vec<&str> = self.rollback.iter().map(|c| c.name.as_str()).collect();
+            error = error
+                .hint(format!("Mend what kept {} from being rolled back, or skip it by name, and continue.", listed(&names)));
+        }
+        error
     }
-    if !story.rollback.is_empty() {
-        let names: Vec<&str> = story.rollback.iter().map(|c| c.name.as_str()).collect();
-        error =
-            error.hint(format!("Mend what kept {} from being rolled back, or skip it by name, and continue.", listed(&names)));
-    }
-    error
 }
 
 /// `Database (AWS::RDS::DBInstance)`

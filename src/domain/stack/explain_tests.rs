@@ -1,7 +1,7 @@
 //! Events as AWS has written them, from public issue reports (account numbers changed).
 
 use super::advice::plain;
-use super::explain::{failure, story};
+use super::explain::{failure, take_apart};
 use crate::base::error::Error;
 use crate::domain::formation::{File, Template};
 use crate::transport::provider::aws::stack::StackEvent;
@@ -169,8 +169,8 @@ fn what_could_not_be_rolled_back_is_told_apart_from_why_the_update_failed() {
         (ROOT, "Vpc", "AWS::EC2::VPC", "UPDATE_FAILED", "Resource update cancelled"),
         (ROOT, "", NESTED, "UPDATE_ROLLBACK_FAILED", "The following resource(s) failed to update: [Address]. "),
     ];
-    let told_story = story(&events(&lines), Some(&template()));
-    assert_eq!((told_story.causes.len(), told_story.rollback.len(), told_story.followers.len()), (1, 1, 0));
+    let apart = take_apart(&events(&lines), Some(&template()));
+    assert_eq!((apart.causes.len(), apart.rollback.len(), apart.followers.len()), (1, 1, 0));
     let error = told(&lines);
     assert!(
         error

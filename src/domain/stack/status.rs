@@ -172,6 +172,27 @@ fn remove(status: S) -> Step {
 }
 
 impl Step {
+    /// What scripts call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Make => "make",
+            Self::Review => "review",
+            Self::Change => "change",
+            Self::Join => "join",
+            Self::MakeAnew { ask: false } => "make_anew",
+            Self::MakeAnew { ask: true } => "ask_make_anew",
+            Self::FromTemplate => "from_template",
+            Self::UpdateOrRollBack => "update_or_roll_back",
+            Self::ContinueRollback => "continue_rollback",
+            Self::Deploy => "deploy",
+            Self::Show => "show",
+            Self::Delete => "delete",
+            Self::DeleteRetaining => "delete_retaining",
+            Self::Gone => "gone",
+            Self::Refuse(_) => "refuse",
+        }
+    }
+
     /// For the table of the documentation.
     fn words(self) -> String {
         match self {

@@ -22,6 +22,7 @@ mod remove;
 pub mod settings;
 pub mod stack;
 mod survey;
+pub mod tagged;
 mod tags;
 mod update;
 pub mod user_data;

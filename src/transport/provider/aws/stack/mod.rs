@@ -5,6 +5,8 @@
 //! what is to be done.
 
 pub mod change_set;
+pub mod drift;
+pub mod ending;
 pub mod events;
 pub mod settings;
 mod status;
@@ -65,6 +67,13 @@ pub struct Resource {
     pub reason: Option<String>,
 }
 
+impl Resource {
+    /// It was made, and the stack has not let go of it.
+    pub fn is_there(&self) -> bool {
+        self.physical_id.is_some() && !matches!(self.status.as_str(), "DELETE_COMPLETE" | "DELETE_SKIPPED")
+    }
+}
+
 /// Returns the stack of this name or ID; none when there is none (a deleted one is found by its ID only).
 pub async fn describe(client: &Client, stack: &str, cx: &Cx) -> Result<Option<Described>> {
     let request = client.stacks.describe_stacks().stack_name(stack);
@@ -102,13 +111,6 @@ fn described(stack: aws_sdk_cloudformation::types::Stack) -> Result<Described> {
         updated: time(stack.last_updated_time.as_ref()),
         role_arn: stack.role_arn,
     })
-}
-
-/// Deletes a stack that only carries change sets: REVIEW_IN_PROGRESS, with nothing in it.
-pub async fn delete_empty(client: &Client, stack: &str, token: &str, cx: &Cx) -> Result<()> {
-    let request = client.stacks.delete_stack().stack_name(stack).client_request_token(token);
-    change("cloudformation:DeleteStack", cx, request.send()).await?;
-    Ok(())
 }
 
 /// All that is in a stack, or was, where the stack is found by its ID.
