@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex};
 pub const SHOP: &str = "\
 Parameters:
   Delay: { Type: Number, Default: 1 }
-  Word: { Type: String, NoEcho: true, Default: none }
+  Word: { Type: String, NoEcho: true, Default: not-said }
 Resources:
   Queue:
     Type: AWS::SQS::Queue

@@ -228,7 +228,10 @@ fn protection_and_policy_are_part_of_the_plan() {
 
     place.write("environments/policy.json", POLICY);
     let text = show::text(&place.plan());
-    assert!(text.contains("settings:\n  ~ termination protection: off → on\n  ~ stack policy: none → set\n"), "{text}");
+    assert!(
+        text.contains("settings:\n  ~ termination protection: off → on\n  ~ stack policy: set for the first time\n"),
+        "{text}"
+    );
     place.commission();
     assert!(place.plan().is_empty());
     let policy = place.in_the_console("print(cfn.get_stack_policy(StackName='shop-staging')['StackPolicyBody'])");

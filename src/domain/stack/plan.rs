@@ -236,7 +236,8 @@ impl Stack {
             if before.as_deref().and_then(json) == json(wanted) {
                 plan.policy = None;
             } else {
-                plan.settings.push(format!("stack policy: {}", if before.is_some() { "another one" } else { "none → set" }));
+                plan.settings
+                    .push(format!("stack policy: {}", if before.is_some() { "another one" } else { "set for the first time" }));
             }
         }
         Ok(())
