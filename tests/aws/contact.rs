@@ -442,11 +442,11 @@ fn private_machines_are_reached_through_a_bastion() {
     let server = "groups: { server: { instance_profile: lab, volumes: [{ device: /dev/sdf, size: 10, type: gp3 }] } }";
     let more = format!("server_user: root\n{server}\nprivate_key_path: ../key\nhost_keys: pin\n{way}");
     project.config(&[("server", 1)], &more);
-    let mut profile = Command::new(crate::aws::python());
-    project.aws.environment(&mut profile);
-    let make = "import boto3; boto3.client('iam').create_instance_profile(InstanceProfileName='lab')";
-    profile.env("AWS_DEFAULT_REGION", REGION).env("AWS_ACCESS_KEY_ID", "SOMEBODYELSE");
-    assert!(profile.args(["-c", make]).status().unwrap().success());
+    let profile = |call: &str| {
+        let iam = format!("boto3.client('iam', region_name='{REGION}')");
+        in_the_console(&project, &format!("{iam}.{call}_instance_profile(InstanceProfileName='lab')"))
+    };
+    profile("create");
     project.provision();
     let launch = project.aws.calls_of("RunInstances").pop().unwrap();
     for (name, value) in [
@@ -472,6 +472,7 @@ fn private_machines_are_reached_through_a_bastion() {
     let config = project.path("deployments/lab/ssh_config");
     let out = Command::new("ssh").arg("-F").arg(config).args(["server-0", "echo $SSH_CONNECTION"]).output().unwrap();
     assert!(String::from_utf8_lossy(&out.stdout).contains(&format!(" {private} 22")), "{}", said(&out));
+    profile("delete");
     project.deprovision("behind a bastion");
 }
 

@@ -164,8 +164,20 @@ impl Aws {
 
     /// A ProxyCommand that leads to the instances: each is played by a real sshd, and keeps what is its own in the folder.
     pub fn machine(&self, folder: &Path, region: &str) -> String {
+        self.machine_with(&[], folder, region)
+    }
+
+    /// As `machine`, but all files of an instance are its own, and one of a baked image begins with what was baked:
+    /// roles can be applied to it without harm to this machine.
+    pub fn whole_machine(&self, folder: &Path, region: &str) -> String {
+        self.machine_with(&[PathBuf::from("--whole")], folder, region)
+    }
+
+    fn machine_with(&self, options: &[PathBuf], folder: &Path, region: &str) -> String {
         assert!(nix::unistd::Uid::effective().is_root(), "machines have mounts of their own: run this test as root");
-        let words = [python(), support("aws_machine.py"), folder.to_owned(), self.endpoint().into(), region.into()];
+        let mut words = vec![python(), support("aws_machine.py")];
+        words.extend_from_slice(options);
+        words.extend([folder.to_owned(), self.endpoint().into(), region.into()]);
         let words: Vec<String> = words.iter().map(|w| format!("'{}'", w.display())).collect();
         format!("env PYTHONDONTWRITEBYTECODE=1 {} %h", words.join(" "))
     }

@@ -1,6 +1,6 @@
 """The bridge between the two emulators, the proxy's half: which of them answers, and answers that are made of both.
 
-EC2, SSM and STS are moto's, all other services ministack's. What CloudFormation makes in ministack's EC2 (networks, security
+EC2, SSM and STS are moto's, all other services ministack's (and what is changed by calls of IAM is changed in both). What CloudFormation makes in ministack's EC2 (networks, security
 groups, launch templates) is in no answer of moto's, except launch templates: Describe calls show those of both. Tags are
 asked for in both. What the bridge does inside ministack stands in bridge_main.py.
 """
@@ -79,6 +79,9 @@ class Bridge:
         if status >= 500:
             # An SDK repeats these: the test should see them at once.
             return 501, {"Content-Type": headers.get("Content-Type", "text/plain")}, body, f"ministack failed: {status}"
+        if status == 200 and call.service == "iam" and call.mutating:
+            # So that a launch in moto finds the instance profiles.
+            self.forward(call)
         if status == 200 and effects.hide and call.action in ("CreateStack", "CreateChangeSet"):
             new_stack = call.action == "CreateStack" or call.params.get("ChangeSetType") == "CREATE"
             made = ["StackName"] * new_stack + ["ChangeSetName"]

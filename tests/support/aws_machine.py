@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
 """Plays an instance of the fake EC2: a real OpenSSH server on stdin and stdout, to be used as ssh's ProxyCommand.
 
-aws_machine.py FOLDER ENDPOINT REGION ADDRESS [--boot]
+aws_machine.py [--whole] FOLDER ENDPOINT REGION ADDRESS [--boot]
 
 With --boot it only boots, and has its console say so after two questions in vain.
+With --whole all its files are its own (aws_machine_files.py), and an instance of an image that was made of another one begins with
+that one's: roles can be applied to it, and baked. Shutting it down stops the instance. Processes, users and network are this machine's.
 
 It stands for a machine with cloud-init, as far as a first contact sees one: at its first boot it makes host keys of its own (or
 takes those of its user data's `ssh_keys`, runs its `bootcmd`, `write_files` and `runcmd`), and accepts the key pair it was
@@ -11,6 +13,7 @@ launched with. https://cloudinit.readthedocs.io/en/latest/reference/modules.html
 in FOLDER, mounted for its own processes only; all else is this machine's. An instance that does not run does not answer.
 """
 
+import argparse
 import base64
 import email
 import fcntl
@@ -24,6 +27,8 @@ import urllib.parse
 import urllib.request
 
 import yaml
+
+from aws_machine_files import inside, take_over
 
 SSHD = """HostKey /etc/ssh/ssh_host_ed25519_key
 HostKey /etc/ssh/ssh_host_ecdsa_key
@@ -39,14 +44,6 @@ LogLevel ERROR
 PrintMotd no
 Subsystem sftp internal-sftp
 """
-# What runs of the machine sees its own /etc/ssh and home.
-INSIDE = 'set -e; mount --bind "$1/etc-ssh" /etc/ssh; mount --bind "$1/home" "$HOME"; cd "$HOME"; shift; exec "$@"'
-
-
-def inside(folder, *command):
-    return ["unshare", "--mount", "--propagation", "private", "sh", "-c", INSIDE, "machine", str(folder), *command]
-
-
 def parts(data):
     """The texts of user data, packed, MIME or plain: https://cloudinit.readthedocs.io/en/latest/explanation/format.html"""
     if data[:2] == b"\x1f\x8b":
@@ -57,8 +54,11 @@ def parts(data):
     return [p.get_payload(decode=True).decode() for p in message.walk() if not p.is_multipart()]
 
 
-def boot(folder, machine):
+def boot(folder, machine, given):
     """The first boot."""
+    whole = given.whole
+    if whole:
+        take_over(folder, machine, given.endpoint, given.region)
     for name in ("etc-ssh", "home"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     (folder / "authorized_keys").write_text(machine["public_key"].strip() + "\n")
@@ -74,7 +74,7 @@ def boot(folder, machine):
         for command in commands or []:
             words = command if isinstance(command, list) else ["sh", "-c", command]
             with open(folder / "cloud-init.log", "a") as log:
-                subprocess.run(inside(folder, *words), stdin=subprocess.DEVNULL, stdout=log, stderr=log, check=False)
+                subprocess.run(inside(folder, whole, *words), stdin=subprocess.DEVNULL, stdout=log, stderr=log, check=False)
 
     run(cloud.get("bootcmd"))
     for file in cloud.get("write_files") or []:
@@ -108,22 +108,28 @@ def print_console(endpoint, folder, instance):
 
 
 def main():
-    root, endpoint, region, address = sys.argv[1:5]
-    query = urllib.parse.urlencode({"region": region, "address": address})
-    with urllib.request.urlopen(f"{endpoint}/_proxy/machine?{query}") as reply:
+    arguments = argparse.ArgumentParser(description="plays an instance of the fake EC2")
+    arguments.add_argument("--whole", action="store_true")
+    arguments.add_argument("--boot", action="store_true")
+    for name in ("folder", "endpoint", "region", "address"):
+        arguments.add_argument(name)
+    given = arguments.parse_args()
+    query = urllib.parse.urlencode({"region": given.region, "address": given.address})
+    with urllib.request.urlopen(f"{given.endpoint}/_proxy/machine?{query}") as reply:
         machine = json.load(reply)
     if machine is None:
-        sys.exit(f"no instance runs at {address}")
-    folder = pathlib.Path(root).resolve() / machine["id"]
+        sys.exit(f"no instance runs at {given.address}")
+    folder = pathlib.Path(given.folder).resolve() / machine["id"]
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / "lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (folder / "booted").exists():
-            boot(folder, machine)
-    if sys.argv[5:] == ["--boot"]:
-        return print_console(endpoint, folder, machine["id"])
-    os.makedirs("/run/sshd", exist_ok=True)
-    command = inside(folder, "/usr/sbin/sshd", "-i", "-e", "-f", str(folder / "sshd_config"))
+            boot(folder, machine, given)
+        if given.boot:
+            return print_console(given.endpoint, folder, machine["id"])
+        os.makedirs("/run/sshd", exist_ok=True)
+        # Before the lock goes: two at a time must not both begin its files.
+        command = inside(folder, given.whole, "/usr/sbin/sshd", "-i", "-e", "-f", str(folder / "sshd_config"))
     with open(folder / "sshd.log", "a") as log:
         os.dup2(log.fileno(), 2)
     os.execvp(command[0], command)

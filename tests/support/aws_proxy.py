@@ -19,7 +19,9 @@ Control, all JSON:
   GET  /_proxy/calls     the calls seen: number, service, action, params, region, mutating, at, took, status, error, what
   GET  /_proxy/resources ?region=R: what exists there beyond what an account has by default, in both (see aws_resources.py and
                          bridge_exists.py)
-  GET  /_proxy/machine   ?region=R&address=A: the running instance of this address: id, user_data (base64), public_key (see aws_machine.py)
+  GET  /_proxy/machine   ?region=R&address=A: the running instance of this address: id, user_data (base64), public_key, source: the
+                         instance that its image was made of (see aws_machine.py)
+  POST /_proxy/shutdown  ?region=R {"instance": id}: it shuts itself down
   POST /_proxy/console   {"instance": id, "output": text, "after": n}: what its console says from the n-th question on
   POST /_proxy/resource, /_proxy/change, /_proxy/status   ?region=R: what happens to resources of stacks, what change sets show,
                          the status of a stack (see bridge_control.py: one page, with the forms)
@@ -263,6 +265,8 @@ class Proxy:
             return aws_resources.resources(self.cloud, own_call(query.get("region", "us-east-1"))) + self.ministack.exists(query)
         elif (method, path) == ("GET", "machine"):
             return aws_resources.machine(self.cloud, own_call(query.get("region", "us-east-1")), query["address"])
+        elif (method, path) == ("POST", "shutdown"):
+            self.cloud.ask(own_call(query.get("region", "us-east-1")), "StopInstances", InstanceId_1=order["instance"])
         elif (method, path) == ("POST", "console"):
             self.cloud.consoles[order["instance"]] = [int(order.get("after", 0)), order["output"]]
         elif method == "POST" and path in aws_bridge.CONTROLS:

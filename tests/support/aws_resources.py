@@ -45,5 +45,8 @@ def machine(cloud, call, address):
         data = cloud.ask(call, "DescribeInstanceAttribute", InstanceId=key, Attribute="userData").findtext("userData/value")
         keys = cloud.ask(call, "DescribeKeyPairs", IncludePublicKey="true").iterfind("keySet/item")
         public = [k.findtext("publicKey") for k in keys if k.findtext("keyName") == instance.findtext("keyName")]
-        return {"id": key, "user_data": data or "", "public_key": public[0] if public else ""}
+        # The instance that its image was made of, if one of these was.
+        image = cloud.ask(call, "DescribeImages", Filter_1_Name="image-id", Filter_1_Value_1=instance.findtext("imageId"))
+        source = image.findtext("imagesSet/item/sourceInstanceId") or ""
+        return {"id": key, "user_data": data or "", "public_key": public[0] if public else "", "source": source}
     return None
