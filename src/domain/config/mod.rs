@@ -110,6 +110,15 @@ pub struct Group {
     pub options: serde_json::Map<String, serde_json::Value>,
 }
 
+/// A stack, and the environment it is of.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct StackOf {
+    pub name: String,
+    pub environment: String,
+    pub app: String,
+    pub env: String,
+}
+
 /// Where a secret's value is.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum SecretSource {
@@ -149,6 +158,9 @@ pub struct Config {
     /// How long after its creation the deployment may be cleaned up: `8h`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires: Option<String>,
+    /// The nodes are the machines of this stack: found, and never made or removed. No key of a file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stack: Option<StackOf>,
     #[serde(with = "groups_by_name")]
     pub groups: Vec<Group>,
     /// Whatever the scripts want to know.

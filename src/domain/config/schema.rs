@@ -69,6 +69,7 @@ pub fn read(tree: &Node, home: Option<&Path>) -> Result<Config> {
             units::parse_duration(&text).map_err(|bad| as_config(&bad, e, name))?;
             Ok(text)
         })?,
+        stack: None,
         groups,
         vars: reader.optional(top, "vars", |_, e, name| free_map(e, name))?.unwrap_or_default(),
         secrets,

@@ -221,7 +221,9 @@ fn node_records(config: &Config, site: &Site, old: &[NodeRecord], mut found: Vec
                 endpoint.host_keys = policy;
             }
             let stopped = status != NodeStatus::Running;
-            NodeRecord { name: spec.name, group: spec.group, index: spec.index, id, endpoint, host_keys, first_contact, stopped }
+            let scaling_group = spec.options.get("scaling_group").and_then(serde_json::Value::as_str).map(str::to_owned);
+            let NodeSpec { name, group, index, .. } = spec;
+            NodeRecord { name, group, index, id, endpoint, host_keys, first_contact, scaling_group, stopped }
         })
         .collect()
 }

@@ -3,7 +3,7 @@
 //! The time is advice: `gc` goes by it, and `ls` shows it. Only where the config says `expires_action: terminate` do machines end
 //! themselves at it.
 
-use super::{Background, config_of, provider_for, site};
+use super::{Background, config_of, hosts, provider_for, site};
 use crate::base::command::{Command, Output};
 use crate::base::error::{Error, Kind, Result, ResultExt};
 use crate::base::event::Cx;
@@ -103,6 +103,7 @@ pub async fn extend(project: &Project, name: &str, until: Timestamp, shorten: bo
     let store = Store::new(&deployments, name)?;
     let Some(lock) = store.lock(&format!("opsrun extend {name}"))? else { return Err(state::not_found(&deployments, name)) };
     let Some(mut record) = store.read()? else { return Err(state::not_found(&deployments, name)) };
+    hosts::refuse(&record, "extending")?;
     let config = config_of(&record)?;
     // Tags hold seconds.
     let until = Timestamp::from_second(until.as_second()).unwrap_or(until);

@@ -27,20 +27,39 @@ impl<'a> Inputs<'a> {
 
     /// What they say now, secrets included. An environment says how its machines are reached, and has no nodes here.
     pub fn read(self) -> Result<Config> {
-        let Some(name) = self.environment else { return Config::load(self.files) };
+        match self.environment()? {
+            None => Config::load(self.files),
+            Some(environment) => environment.config("groups: {}"),
+        }
+    }
+
+    /// The environment, if it is one.
+    fn environment(self) -> Result<Option<Environment>> {
+        let Some(name) = self.environment else { return Ok(None) };
         // `<project>/environments/<name>.yml`
         let project = self.files.first().and_then(|file| file.parent()).and_then(Path::parent);
         let project = project.ok_or_else(|| Error::internal(format!("environment {name} is in no project")))?;
-        Environment::load(project, name)?.config("groups: {}")
+        Environment::load(project, name).map(Some)
     }
 }
 
 /// The config as the files say it now. Where it was made from them, it stays as it was made, but for its secrets, which are
 /// wherever the files say.
 pub(super) fn config_now(record: &Record) -> Result<Config> {
+    let recorded = config_of(record)?;
+    if recorded.stack.is_some()
+        && let Some(environment) = Inputs::of(record).environment()?
+    {
+        // What its machines are to be is the environment's word; how many there are was found out.
+        let mut config = environment.hosts()?;
+        for group in &mut config.groups {
+            group.count = recorded.group(&group.name).map_or(0, |g| g.count);
+        }
+        return Ok(config);
+    }
     let read = Inputs::of(record).read()?;
     if record.environment.is_none() && record.bake.is_none() {
         return Ok(read);
     }
-    Ok(config_of(record)?.with_secrets_of(read))
+    Ok(recorded.with_secrets_of(read))
 }

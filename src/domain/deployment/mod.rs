@@ -14,6 +14,7 @@ mod expiry;
 #[cfg(test)]
 mod fake;
 pub mod gc;
+pub mod hosts;
 mod inputs;
 mod plan;
 mod power;

@@ -1,7 +1,7 @@
 //! Every provider there is, in one readable list.
 
 use super::inputs::Inputs;
-use super::{aws, expiry};
+use super::{aws, expiry, hosts};
 use crate::base::error::{IoResultExt, Result};
 use crate::base::project::Project;
 use crate::domain::config::{Config, ProviderKind};
@@ -54,7 +54,11 @@ pub fn provider_for(config: &Config, background: &Background) -> Result<Box<dyn 
             let expires_at = expiry::expires_at(config, *created, *extended);
             let times = aws::Times { created: Some(*created), expires_at };
             let settings = aws::settings(config, *inputs, &times, *complete)?;
-            Box::new(Aws::new(settings, Arc::new(aws::Kept(store.journal())), (*images).clone()))
+            let calls = Arc::new(aws::Kept(store.journal()));
+            match &config.stack {
+                None => Box::new(Aws::new(settings, calls, (*images).clone())),
+                Some(stack) => Box::new(hosts::fleet(stack, settings, calls, store)?),
+            }
         }
     })
 }

@@ -1,7 +1,7 @@
 //! What the user wants: a name, and the config it should be.
 
 use super::inputs::{self, Inputs};
-use super::{Background, Plan, config_of, cost, expiry, provider_for};
+use super::{Background, Plan, config_of, cost, expiry, hosts, provider_for};
 use crate::base::error::{Error, IoResultExt, Result};
 use crate::base::money::Money;
 use crate::base::project::Project;
@@ -67,6 +67,9 @@ impl Request {
             (Some(record), []) => record.inputs.clone(),
             (_, files) => files.iter().map(std::path::absolute).collect::<std::io::Result<_>>().at("find", Path::new("."))?,
         };
+        if let Some(record) = &record {
+            hosts::refuse(record, "provisioning")?;
+        }
         let config = match (&record, files) {
             (Some(record), []) => inputs::config_now(record)?,
             // The user's own words for the files: errors repeat them.

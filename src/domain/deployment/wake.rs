@@ -2,7 +2,7 @@
 
 use super::apply::finish;
 use super::wait::Reach;
-use super::{Deployment, contact, provider_of, site};
+use super::{Deployment, contact, hosts, provider_of, site};
 use crate::base::error::{Kind, Result, ResultExt};
 use crate::base::event::Cx;
 use crate::base::project::Project;
@@ -19,6 +19,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub async fn open_awake(project: &Project, name: &str, reach: &dyn Reach, cx: &Cx) -> Result<Deployment> {
     let deployment = Deployment::open(project, name)?;
     if deployment.config.provider == ProviderKind::Aws {
+        let deployment =
+            if deployment.config.stack.is_some() { hosts::looked_at_again(deployment, cx).await? } else { deployment };
         return contact::catch_up(deployment, reach, cx).await;
     }
     let provider = provider_of(&deployment.store, &deployment.record)?;

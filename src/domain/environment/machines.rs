@@ -3,7 +3,7 @@
 use super::Environment;
 use crate::base::error::Result;
 use crate::domain::config::tree::{self, Data};
-use crate::domain::config::{Config, Source};
+use crate::domain::config::{Config, Group, HostKeys, Source, StackOf};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -42,5 +42,31 @@ impl Environment {
         }
         let home = std::env::var_os("HOME").map(PathBuf::from);
         Config::from_tree(&tree, home.as_deref())
+    }
+
+    /// The config of the deployment that its machines are: roles, users and variables of their groups. How many there are is
+    /// found out.
+    pub fn hosts(&self) -> Result<Config> {
+        let mut config = self.config("groups: {}")?;
+        let group = |g: &super::Group| Group {
+            name: g.name.clone(),
+            user: g.user.clone(),
+            roles: g.roles.clone(),
+            vars: g.variables.clone(),
+            ..Group::default()
+        };
+        config.groups = self.groups.iter().map(group).collect();
+        config.vars.clone_from(&self.variables);
+        // Their user data is the stack's, so that no host key can be given to them.
+        if config.known_hosts.is_none() && matches!(config.host_keys, None | Some(HostKeys::Bootstrap)) {
+            config.host_keys = Some(HostKeys::Console);
+        }
+        config.stack = Some(StackOf {
+            name: self.stack.clone(),
+            environment: self.name.clone(),
+            app: self.app.clone(),
+            env: self.env.clone(),
+        });
+        Ok(config)
     }
 }

@@ -1,7 +1,10 @@
 //! Environments of an application, as their files say them.
 
+use crate::domain::deployment::hosts;
 use crate::domain::environment;
+use crate::script::api::deployment::Handle as Deployment;
 use crate::script::convert::from_json;
+use crate::script::roles::Call;
 use crate::script::{Host, ScriptResult};
 use rhai::Array;
 use rhai::plugin::{Dynamic, NativeCallContext, export_module};
@@ -171,6 +174,24 @@ pub mod module {
     #[rhai_fn(pure)]
     pub fn notify_at_end(context: NativeCallContext, _e: &mut Environment) {
         Host::of(&context).state().tells_end = true;
+    }
+
+    /// Finds its machines by their tags, and returns them as the deployment that they are: named like its stack.
+    ///
+    /// Its stack makes and ends them. A machine keeps its name while it lives; a new one gets the lowest number that is free.
+    /// Afterwards all commands work on them: `opsrun ssh shop-staging web-0`.
+    ///
+    /// # Example
+    /// ```rhai,no_run
+    /// let hosts = environment("staging").hosts();
+    /// hosts.nodes("web").sh("uptime");
+    /// ```
+    #[rhai_fn(pure, return_raw)]
+    pub fn hosts(context: NativeCallContext, e: &mut Environment) -> ScriptResult<Deployment> {
+        let host = Host::of(&context);
+        host.must_act(&context, &Call::changes("hosts", &e.name))?;
+        let found = host.block_on_to_the_end(hosts::find(host.project(), e, &host.client(), &host.cx))?;
+        Ok(Arc::new(found))
     }
 
     /// The environment as text: its name.

@@ -69,6 +69,9 @@ pub struct Site {
     pub public_key: PathBuf,
 }
 
+/// By this an image says what it is made of: a hash. Among the facts of images that were baked.
+pub const ROLE_HASH: &str = "opsrun:role-hash";
+
 /// What makes a node that differs what it should be.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Remedy {

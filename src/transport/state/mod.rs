@@ -77,6 +77,9 @@ pub struct NodeRecord {
     /// How those are still to be learned.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first_contact: Option<FirstContact>,
+    /// The auto-scaling group it is of, which may end it and make another at any time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scaling_group: Option<String>,
     /// It exists and does not run.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub stopped: bool,

@@ -16,6 +16,7 @@ fn node(name: &str, port: u16) -> NodeRecord {
         host_keys: Vec::new(),
         first_contact: None,
         id: None,
+        scaling_group: None,
         stopped: false,
     }
 }

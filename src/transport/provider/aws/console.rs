@@ -2,7 +2,6 @@
 
 use super::Aws;
 use super::client::{Client, pause};
-use super::machine::Machine;
 use crate::base::error::{Error, Kind, Result};
 use crate::base::event::{Cx, Unit};
 use crate::transport::provider::Site;
@@ -17,29 +16,39 @@ const KINDS: [&str; 3] = ["ssh-ed25519", "ssh-rsa", "ecdsa-sha2-nistp"];
 /// Reads the keys of these nodes off their consoles: AWS has the output late, and for some machines not at all.
 pub async fn keys(aws: &Aws, client: &Client, site: &Site, names: &[String], cx: &Cx) -> Result<Vec<(String, Vec<String>)>> {
     let machines = client.machines(site, cx).await?;
-    let mut waiting: Vec<&Machine> = machines.iter().filter(|m| names.contains(&m.name())).collect();
+    let wanted = machines.iter().map(|m| (m.name(), m.id.clone())).filter(|(name, _)| names.contains(name));
+    of_all(client, wanted.collect(), aws.settings.contact_timeout, cx).await
+}
+
+/// The same for machines by their names and IDs.
+pub async fn of_all(
+    client: &Client,
+    mut waiting: Vec<(String, String)>,
+    timeout: Duration,
+    cx: &Cx,
+) -> Result<Vec<(String, Vec<String>)>> {
     let label = format!("waiting for the host keys of {} nodes on their consoles", waiting.len());
     let progress = cx.events.progress(label, waiting.len() as u64, Unit::Items);
     let (start, mut wait) = (Instant::now(), Duration::from_secs(1));
     let mut known = Vec::new();
     loop {
-        let outputs = futures::future::try_join_all(waiting.iter().map(|m| output(client, &m.id, cx))).await?;
+        let outputs = futures::future::try_join_all(waiting.iter().map(|(_, id)| output(client, id, cx))).await?;
         let mut left = Vec::new();
-        for (machine, output) in waiting.into_iter().zip(outputs) {
+        for ((name, id), output) in waiting.into_iter().zip(outputs) {
             match parse(&output) {
-                keys if keys.is_empty() => left.push(machine),
+                keys if keys.is_empty() => left.push((name, id)),
                 keys => {
                     progress.advance(1);
-                    known.push((machine.name(), keys));
+                    known.push((name, keys));
                 }
             }
         }
         if left.is_empty() {
             return Ok(known);
         }
-        if start.elapsed() >= aws.settings.contact_timeout {
-            let names: Vec<String> = left.iter().map(|m| m.name()).collect();
-            return Err(late(&names, aws.settings.contact_timeout));
+        if start.elapsed() >= timeout {
+            let names: Vec<String> = left.into_iter().map(|(name, _)| name).collect();
+            return Err(late(&names, timeout));
         }
         waiting = left;
         pause(wait, cx).await?;

@@ -2,7 +2,7 @@
 
 use super::Aws;
 use super::client::{Answer, Client};
-use super::settings::HostKeys;
+use super::settings::{HostKeys, Settings};
 use super::tags::{self, Tags};
 use crate::base::endpoint::{Endpoint, FirstContact};
 use crate::base::error::{Error, Kind, Result};
@@ -46,6 +46,8 @@ pub struct Machine {
     /// Why it ended, when it did by itself.
     pub reason: Option<String>,
     pub volumes: Vec<String>,
+    /// When it was launched, in seconds.
+    pub since: i64,
 }
 
 impl Machine {
@@ -87,6 +89,7 @@ impl Machine {
             private: text(instance.private_ip_address()),
             reason,
             volumes: volumes.collect(),
+            since: instance.launch_time().map(aws_sdk_ec2::primitives::DateTime::secs).unwrap_or_default(),
             tags,
         })
     }
@@ -125,17 +128,14 @@ impl Machine {
         self.tags.get("Name") == Some(&self.name()) && self.tags.contains_key("Index")
     }
 
-    /// As the other storeys see it.
-    pub fn found(&self, aws: &Aws, site: &Site) -> NodeFound {
-        let settings = &aws.settings;
-        let group = settings.group(&self.group);
+    /// How it is reached.
+    pub fn endpoint(&self, name: String, user: String, settings: &Settings, site: &Site) -> Endpoint {
         // A machine that is down has no public address.
         let (first, second) =
             if settings.private_addresses { (&self.private, &self.public) } else { (&self.public, &self.private) };
         let host = first.as_ref().or(second.as_ref()).cloned().unwrap_or_else(|| self.id.clone());
-        let user = group.user.or_else(|| self.tags.get(tags::USER).cloned()).unwrap_or_else(|| super::USER.to_owned());
         let private = self.private.clone().filter(|private| *private != host);
-        let mut endpoint = Endpoint::new(self.name(), host, 22, user);
+        let mut endpoint = Endpoint::new(name, host, 22, user);
         endpoint.private_host = private;
         endpoint.keys = vec![site.private_key.clone()];
         endpoint.jump = settings.bastion.clone().map(|mut jump| {
@@ -148,6 +148,15 @@ impl Machine {
             Box::new(jump)
         });
         endpoint.proxy_command.clone_from(&settings.proxy_command);
+        endpoint
+    }
+
+    /// As the other storeys see it.
+    pub fn found(&self, aws: &Aws, site: &Site) -> NodeFound {
+        let settings = &aws.settings;
+        let group = settings.group(&self.group);
+        let user = group.user.or_else(|| self.tags.get(tags::USER).cloned()).unwrap_or_else(|| super::USER.to_owned());
+        let endpoint = self.endpoint(self.name(), user, settings, site);
         let own = self.tags.get(tags::HOST_KEY);
         let stale = aws.stale_tags(site, self).into_keys();
         let options = json!({
@@ -185,10 +194,10 @@ impl Machine {
 
 impl Client {
     /// Every instance that matches, page by page.
-    async fn instances(&self, filter: Filter, launched: &Launched, cx: &Cx) -> Answer<Vec<Machine>> {
+    pub(super) async fn instances(&self, filters: Vec<Filter>, launched: &Launched, cx: &Cx) -> Answer<Vec<Machine>> {
         let (mut machines, mut next) = (Vec::new(), None);
         loop {
-            let request = self.ec2.describe_instances().filters(filter.clone()).max_results(PAGE).set_next_token(next);
+            let request = self.ec2.describe_instances().set_filters(Some(filters.clone())).max_results(PAGE).set_next_token(next);
             let page = self.read("DescribeInstances", cx, request.send()).await?;
             let instances = page.reservations().iter().flat_map(aws_sdk_ec2::types::Reservation::instances);
             machines.extend(instances.filter_map(|i| Machine::of(i, launched)));
@@ -208,14 +217,14 @@ impl Client {
         }
         let mut wait = std::time::Duration::from_millis(100);
         loop {
-            let mut machines = self.instances(tags::of(site), &launched, cx).await?;
+            let mut machines = self.instances(vec![tags::of(site)], &launched, cx).await?;
             let unseen = |machines: &[Machine]| -> Vec<String> {
                 let seen: HashSet<&str> = machines.iter().map(|m| m.id.as_str()).collect();
                 launched.keys().filter(|id| !seen.contains(id.as_str())).cloned().collect()
             };
             // A filter takes 200 values, and unlike a list of IDs it does not mind those that are gone.
             for some in unseen(&machines).chunks(200) {
-                machines.extend(self.instances(tags::filter("instance-id", some.to_vec()), &launched, cx).await?);
+                machines.extend(self.instances(vec![tags::filter("instance-id", some.to_vec())], &launched, cx).await?);
             }
             let late = unseen(&machines).into_iter().any(|id| launched.get(&id).is_some_and(|origin| self.may_appear(origin.at)));
             if !late {
@@ -233,7 +242,7 @@ impl Client {
     pub async fn machines_by_id(&self, ids: &[String], cx: &Cx) -> Result<Vec<Machine>> {
         let mut machines = Vec::new();
         for some in ids.chunks(200) {
-            machines.extend(self.instances(tags::filter("instance-id", some.to_vec()), &Launched::new(), cx).await?);
+            machines.extend(self.instances(vec![tags::filter("instance-id", some.to_vec())], &Launched::new(), cx).await?);
         }
         Ok(machines)
     }

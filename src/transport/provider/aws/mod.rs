@@ -12,6 +12,7 @@ mod console;
 mod ending;
 mod fault;
 mod firewall;
+pub mod fleet;
 pub mod images;
 mod launch;
 mod machine;
@@ -373,11 +374,7 @@ impl Provider for Aws {
     async fn keep_host_keys(&self, _: &Site, keys: &[(String, String)], cx: &Cx) -> Result<()> {
         let client = self.client().await?;
         client.account(cx).await?;
-        let tagged = keys.iter().map(|(id, key)| async move {
-            let tags = Tags::from([(tags::HOST_KEY.to_owned(), key.clone())]);
-            network::tag(client, std::slice::from_ref(id), &tags, cx).await
-        });
-        futures::future::try_join_all(tagged).await.map(drop)
+        network::keep_host_keys(client, keys, cx).await
     }
 
     async fn stop(&self, site: &Site, names: &[String], at_once: bool, cx: &Cx) -> Result<()> {

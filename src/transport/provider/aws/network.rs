@@ -291,6 +291,15 @@ pub async fn tag(client: &Client, ids: &[String], tags: &tags::Tags, cx: &Cx) ->
     Ok(())
 }
 
+/// Keeps their host keys with these machines, by ID.
+pub async fn keep_host_keys(client: &Client, keys: &[(String, String)], cx: &Cx) -> Result<()> {
+    let tagged = keys.iter().map(|(id, key)| async move {
+        let tags = tags::Tags::from([(tags::HOST_KEY.to_owned(), key.clone())]);
+        tag(client, std::slice::from_ref(id), &tags, cx).await
+    });
+    futures::future::try_join_all(tagged).await.map(drop)
+}
+
 /// A subnet in this zone: the one there is, or a new one.
 pub async fn subnet(client: &Client, site: &Site, settings: &Settings, network: &Network, zone: &str, cx: &Cx) -> Answer<String> {
     let mut subnets = network.subnets.lock().await;
