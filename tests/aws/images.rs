@@ -24,6 +24,12 @@ fn publish(project: &Project, name: &str) -> String {
     in_the_console(project, &script).trim().to_owned()
 }
 
+/// Nothing of the account's own images stays.
+fn withdraw(project: &Project) {
+    let script = "for i in ec2.describe_images(Owners=['self'])['Images']:\n ec2.deregister_image(ImageId=i['ImageId'], DeleteAssociatedSnapshots=True)";
+    in_the_console(project, script);
+}
+
 fn plan(project: &Project, more: &[&str]) -> Value {
     let out = project.succeeds(&[&["plan", "lab", "configs/lab.yml", "--json"], more].concat());
     serde_json::from_slice(&out.stdout).unwrap()
@@ -68,6 +74,7 @@ fn a_pattern_means_the_newest_and_stays_until_it_is_refreshed() {
     project.aws.forget();
     project.provision();
     project.assert_untouched("it is the newest");
+    withdraw(&project);
     project.deprovision("by pattern");
 }
 
