@@ -5,7 +5,7 @@ use crate::base::cancel::Cancel;
 use crate::base::event::{Cx, Events};
 use crate::base::project::Project;
 use crate::domain::deployment::Deployment;
-use crate::domain::role;
+use crate::domain::{environment, image, role};
 use crate::script::{Host, HostSettings, reference, run, verbs};
 use crate::transport::ssh::{Client, Settings};
 use crate::transport::state;
@@ -57,6 +57,19 @@ fn typed(option: &str) -> String {
 /// Returns the names of all deployments of the project that the working directory is in.
 pub fn deployments() -> Vec<CompletionCandidate> {
     deployment_names().into_iter().map(CompletionCandidate::new).collect()
+}
+
+/// Returns the names of the images in this user's cache.
+pub fn images() -> Vec<CompletionCandidate> {
+    let images = Project::find().and_then(|project| image::images(&project)).unwrap_or_default();
+    images.into_iter().map(|line| CompletionCandidate::new(line.image.name)).collect()
+}
+
+/// Environments of the project.
+pub fn environments(current: &OsStr) -> Vec<CompletionCandidate> {
+    let current = current.to_string_lossy();
+    let names = Project::find().map(|project| environment::names(&project.root)).unwrap_or_default();
+    names.into_iter().filter(|name| name.starts_with(&*current)).map(CompletionCandidate::new).collect()
 }
 
 /// Roles of the project and of the standard library; after a comma, those that may follow.

@@ -138,6 +138,13 @@ impl Host {
         }
     }
 
+    /// A run of its own beside this one, on another deployment.
+    #[must_use]
+    pub(super) fn beside(&self, deployment: &str, cx: Cx) -> Arc<Self> {
+        let settings = self.shared.settings.clone();
+        Self::new(HostSettings { cx, words: Vec::new(), deployment: Some(deployment.to_owned()), ..settings })
+    }
+
     /// The same run with another stop signal: for tasks and `defer` blocks.
     #[must_use]
     pub fn with_cancel(&self, cancel: Cancel) -> Arc<Self> {

@@ -2,6 +2,7 @@
 
 #[path = "../common/aws.rs"]
 mod aws;
+mod baking;
 mod hosts;
 #[path = "../common/lab.rs"]
 mod lab;

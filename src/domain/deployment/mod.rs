@@ -50,7 +50,7 @@ pub use wake::open_awake;
 
 use super::config::Config;
 use super::node::{Node, NodeSet};
-use crate::base::error::{Error, Kind, Result, ResultExt};
+use crate::base::error::{Error, IoResultExt, Kind, Result, ResultExt};
 use crate::base::project::Project;
 use crate::base::secret::Secret;
 use crate::transport::provider::{Provider, Site};
@@ -102,6 +102,11 @@ impl Deployment {
 
     pub fn name(&self) -> &str {
         &self.record.name
+    }
+
+    /// When it expires, if it does.
+    pub fn expires_at(&self) -> Option<Timestamp> {
+        expiry::of_record(&self.record, &self.config)
     }
 
     /// Unique for all time; marks all that belongs to the deployment.
@@ -172,6 +177,12 @@ impl Deployment {
             .read()
             .and_then(|config| config.secret(name))
             .context(|| format!("looking up secret {name} of deployment {}", self.name()))
+    }
+
+    /// Returns the public key that its nodes accept, as a line of authorized_keys.
+    pub fn public_key(&self) -> Result<String> {
+        let file = key_files(&self.store, &self.config).public;
+        Ok(std::fs::read_to_string(&file).at("read", &file)?.trim().to_owned())
     }
 
     /// Returns the folders of earlier script runs, oldest first.

@@ -5,7 +5,7 @@ use super::{Deployment, config_of, provider_of, site};
 use crate::base::error::{Error, Kind, Result, ResultExt};
 use crate::base::event::Cx;
 use crate::base::project::Project;
-use crate::transport::provider::{NodeSpec, Provider, Site};
+use crate::transport::provider::{NewImage, NodeSpec, Provider, Site};
 use crate::transport::state::lock::Lock;
 use crate::transport::state::{self, Record, Store};
 
@@ -57,7 +57,7 @@ pub async fn power(project: &Project, name: &str, nodes: &[String], what: Power,
 }
 
 /// Keeps the disk of a stopped node as an image.
-pub async fn save_image(project: &Project, name: &str, node: &str, image: &str, cx: &Cx) -> Result<()> {
+pub async fn save_image(project: &Project, name: &str, node: &str, image: &NewImage, cx: &Cx) -> Result<()> {
     let held = hold(project, name, "image save")?;
     let specs: Vec<NodeSpec> = held.provider.list(&held.site, cx).await?.into_iter().map(|found| found.spec).collect();
     find(&specs, node, name)?;

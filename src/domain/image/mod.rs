@@ -1,17 +1,27 @@
 //! Images: disks of prepared nodes that other nodes are made from: in this user's cache for provider `machine`, in the account for
 //! AWS.
 //!
-//! `recipe` is what one is made of, and so its name.
+//! `recipe` is what one is made of, and so its name; `order` what is to be baked, `bake` how; `shelf` where images are, and `keep`
+//! which of them are needed.
 
+mod bake;
+mod keep;
+mod order;
 mod recipe;
+mod shelf;
 
+pub use bake::{Bake, Step};
+pub use keep::{GroupImage, Removed, clean, of, plan, prune, remove, shelf_of};
+pub use order::{Order, Wanted};
 pub use recipe::{Base, Recipe};
+pub use shelf::{Baked, Shelf};
 
 use crate::base::error::Result;
 use crate::base::event::Cx;
 use crate::base::project::Project;
 use crate::transport::provider::machine::images::Images;
 
+pub use crate::transport::provider::NewImage;
 pub use crate::transport::provider::machine::images::{Image, ImageLine};
 
 /// Lists all images with who uses them, by name.

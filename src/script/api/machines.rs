@@ -111,7 +111,13 @@ pub mod module {
         let host = Host::of(&context);
         let node = nodes.one()?;
         if host.reach(&context, nodes, &Call::changes("save_image", name))?.is_some() {
-            host.block_on(deployment::save_image(host.project(), &node.deployment, &node.name, name, &host.cx))?;
+            host.block_on(deployment::save_image(
+                host.project(),
+                &node.deployment,
+                &node.name,
+                &image::NewImage::plain(name),
+                &host.cx,
+            ))?;
         }
         Ok(())
     }

@@ -1,5 +1,6 @@
 //! Roles, run: what a role's script and the functions it calls share while it is applied to nodes.
 
+mod bake;
 mod beside;
 mod deploy;
 mod handlers;
@@ -7,6 +8,7 @@ mod run;
 mod sources;
 mod test;
 
+pub use bake::{Fresh, bake_all, check as check_bakes};
 pub use beside::Call;
 pub use deploy::{Deploy, How, Wish};
 pub use run::{Applied, Program, Terms};

@@ -72,6 +72,21 @@ pub struct Site {
 /// By this an image says what it is made of: a hash. Among the facts of images that were baked.
 pub const ROLE_HASH: &str = "opsrun:role-hash";
 
+/// An image to be saved.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct NewImage {
+    pub name: String,
+    /// What is to be known of it: its tags, where it has such.
+    pub facts: BTreeMap<String, String>,
+}
+
+impl NewImage {
+    /// With a name, and nothing more to say of it.
+    pub fn plain(name: impl Into<String>) -> Self {
+        Self { name: name.into(), facts: BTreeMap::new() }
+    }
+}
+
 /// What makes a node that differs what it should be.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Remedy {
@@ -251,7 +266,7 @@ pub trait Provider: Send + Sync {
     }
 
     /// Keeps what a node that is off has on its disk, as an image that others can be made from.
-    async fn save_image(&self, _: &Site, _node: &str, _image: &str, _: &Cx) -> Result<()> {
+    async fn save_image(&self, _: &Site, _node: &str, _image: &NewImage, _: &Cx) -> Result<()> {
         Err(cannot(self.name(), "save nodes as images"))
     }
 }

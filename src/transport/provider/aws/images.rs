@@ -55,10 +55,10 @@ impl Choice {
 }
 
 /// An image that a choice leads to.
-struct Candidate {
-    id: String,
+pub struct Candidate {
+    pub id: String,
     /// Its name and date, as far as they are known.
-    about: String,
+    pub about: String,
 }
 
 /// What the choices that are no IDs mean: as `pinned` has it, unless `refresh`.
@@ -104,7 +104,7 @@ fn continue_with(resolved: &mut Resolved, choice: String, image: Option<&String>
     }
 }
 
-async fn look_up(client: &Client, choice: &Choice, cx: &Cx) -> Result<Candidate> {
+pub async fn look_up(client: &Client, choice: &Choice, cx: &Cx) -> Result<Candidate> {
     match choice {
         Choice::Newest { name, owner } => newest(client, name, owner, cx).await,
         Choice::Word(word) => parameter(client, word.strip_prefix(PARAMETER).unwrap_or(word), cx).await,

@@ -5,6 +5,7 @@
 //! what may exist. Nothing is made twice: launches carry a token (`launch`); what AWS knows no token for is looked for by its tags
 //! until it must have come to light (`Client::once`).
 
+pub mod baked;
 mod bodies;
 mod census;
 mod client;
@@ -27,10 +28,11 @@ pub mod tagged;
 mod tags;
 mod update;
 pub mod user_data;
+mod users;
 
 use super::calls::Calls;
 use super::host_key::HostKey;
-use super::{Difference, Fixture, NodeFound, NodeSpec, Provider, Resolved, Site, Survey};
+use super::{Difference, Fixture, NewImage, NodeFound, NodeSpec, Provider, Resolved, Site, Survey};
 use crate::base::error::{Error, Kind, Result};
 use crate::base::event::Cx;
 use async_trait::async_trait;
@@ -383,6 +385,12 @@ impl Provider for Aws {
         let machines = client.machines(site, cx).await?;
         let wanted = machines.into_iter().filter(|m| names.contains(&m.name()) && !m.is_down());
         update::stop_these(self, client, &wanted.map(|m| m.id).collect::<Vec<_>>(), at_once, cx).await
+    }
+
+    async fn save_image(&self, site: &Site, node: &str, image: &NewImage, cx: &Cx) -> Result<()> {
+        let client = self.client().await?;
+        client.account(cx).await?;
+        baked::save(self, client, site, node, image, cx).await
     }
 
     async fn destroy(&self, site: &Site, names: &[String], cx: &Cx) -> Result<()> {

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 /// Actions that only look. IAM has no conditions for them.
-const READS: [&str; 14] = [
+const READS: [&str; 16] = [
     "DescribeAvailabilityZones",
     "DescribeImages",
     "DescribeInstanceTypeOfferings",
@@ -11,27 +11,39 @@ const READS: [&str; 14] = [
     "DescribeInstances",
     "DescribeInternetGateways",
     "DescribeKeyPairs",
+    "DescribeLaunchTemplateVersions",
     "DescribeRouteTables",
     "DescribeSecurityGroups",
+    "DescribeSnapshots",
     "DescribeSubnets",
     "DescribeTags",
     "DescribeVolumes",
     "DescribeVpcs",
     "GetConsoleOutput",
 ];
-const MAKES: [&str; 7] =
-    ["CreateInternetGateway", "CreateSecurityGroup", "CreateSubnet", "CreateTags", "CreateVpc", "ImportKeyPair", "RunInstances"];
+const MAKES: [&str; 8] = [
+    "CreateImage",
+    "CreateInternetGateway",
+    "CreateSecurityGroup",
+    "CreateSubnet",
+    "CreateTags",
+    "CreateVpc",
+    "ImportKeyPair",
+    "RunInstances",
+];
 /// Actions on what is there: allowed on what carries the tag of a deployment, and on nothing else.
-const ON_OURS: [&str; 15] = [
+const ON_OURS: [&str; 17] = [
     "AttachInternetGateway",
     "AuthorizeSecurityGroupIngress",
     "CreateRoute",
     "DeleteInternetGateway",
     "DeleteKeyPair",
     "DeleteSecurityGroup",
+    "DeleteSnapshot",
     "DeleteSubnet",
     "DeleteVolume",
     "DeleteVpc",
+    "DeregisterImage",
     "DetachInternetGateway",
     "ModifyInstanceAttribute",
     "RevokeSecurityGroupIngress",

@@ -102,7 +102,7 @@ pub async fn everything(aws: &Aws, client: &Client, site: &Site, cx: &Cx) -> Res
 
 /// What was asked for without an answer came to nothing, or is gone by now.
 fn close(client: &Client) -> Result<()> {
-    for call in ["RunInstances", "CreateVpc", "CreateSubnet", "CreateInternetGateway", "CreateSecurityGroup"] {
+    for call in ["RunInstances", "CreateVpc", "CreateSubnet", "CreateInternetGateway", "CreateSecurityGroup", "CreateImage"] {
         for open in client.open(call)? {
             client.end(open.id, Reply::Refused("removed, or never seen".to_owned()))?;
         }

@@ -21,10 +21,15 @@ deb http://deb.debian.org/debian-security bookworm-security main
 /// What a half-built base is called.
 const BUILDING: &str = ".building-";
 
+/// What its folder is called.
+pub fn name() -> String {
+    format!("base-{RELEASE}-{RECIPE}")
+}
+
 /// Returns the base system's folder, which is built if there is none.
 pub async fn ensure(cache: &Path, cx: &Cx) -> Result<PathBuf> {
     let dir = cache.join("machine");
-    let base = dir.join(format!("base-{RELEASE}-{RECIPE}"));
+    let base = dir.join(name());
     if base.is_dir() {
         return Ok(base);
     }

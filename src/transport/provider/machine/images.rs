@@ -11,8 +11,10 @@ use super::{claim, identity, tool};
 use crate::base::error::{Error, IoResultExt, Kind, Result};
 use crate::base::event::{Cx, Unit};
 use crate::base::suggest::did_you_mean;
+use crate::transport::provider::NewImage;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -27,6 +29,9 @@ pub struct Image {
     pub created: Timestamp,
     /// Of its own layer.
     pub bytes: u64,
+    /// What else is known of it, such as what it was baked from.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub facts: BTreeMap<String, String>,
 }
 
 /// An image, with who uses it.
@@ -84,6 +89,19 @@ impl Images {
             Some(gone) => Err(Error::new(Kind::NotFound, format!("what image \"{name}\" stands on is gone: {}", gone.display()))
                 .hint(format!("Bring it back, or be rid of the image (opsrun image rm {name}) and save it anew."))),
         }
+    }
+
+    /// What machines stand on that are made from this image, or from none: its name, and the image as it is now.
+    pub fn base(&self, name: Option<&str>) -> Result<String> {
+        let Some(name) = name else { return Ok(super::base::name()) };
+        self.check(name)?;
+        Ok(format!("{name}@{}", self.get(name)?.created))
+    }
+
+    /// The image of this name, if there is one.
+    pub fn find(&self, name: &str) -> Result<Option<Image>> {
+        check_name(name)?;
+        read_json(&self.dir(name).join("image.json"))
     }
 
     fn names(&self) -> Result<Vec<String>> {
@@ -163,9 +181,10 @@ impl Images {
         home: &Home,
         record: &MachineRecord,
         key: &str,
-        name: &str,
+        new: &NewImage,
         cx: &Cx,
     ) -> Result<Image> {
+        let name = new.name.as_str();
         check_name(name)?;
         self.free(name)?;
         let base = record.layers.last().map(|dir| base_name(dir)).unwrap_or_default();
@@ -189,6 +208,7 @@ impl Images {
                 from: format!("{deployment}/{}", home.node),
                 created: Timestamp::now(),
                 bytes: size(&layer),
+                facts: new.facts.clone(),
             };
             write_json(&half.join("image.json"), &image)?;
             tool::run("sync", &[std::ffi::OsStr::new("-f"), half.as_os_str()], cx).await?;

@@ -22,7 +22,7 @@ mod remove;
 mod running;
 mod tool;
 
-use super::{NodeFound, NodeSpec, NodeStatus, Provider, Site, files};
+use super::{NewImage, NodeFound, NodeSpec, NodeStatus, Provider, Site, files};
 use crate::base::endpoint::Endpoint;
 use crate::base::error::{Error, IoResultExt, Kind, Result, ResultExt};
 use crate::base::event::{Cx, Unit};
@@ -247,7 +247,7 @@ impl Provider for Machine {
         ["cpus", "memory"].contains(&option)
     }
 
-    async fn save_image(&self, site: &Site, node: &str, image: &str, cx: &Cx) -> Result<()> {
+    async fn save_image(&self, site: &Site, node: &str, image: &NewImage, cx: &Cx) -> Result<()> {
         let layout = Layout::of(site);
         let home = layout.home(node);
         let Some(record) = home.record()? else {
