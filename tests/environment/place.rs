@@ -55,6 +55,19 @@ impl Listener for Told {
     }
 }
 
+/// Whatever the library called must be in the policy that `opsrun aws policy` prints.
+impl Drop for Place {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            return;
+        }
+        let policy = opsrun::domain::deployment::aws_policy().to_string();
+        let actions = self.aws.actions(crate::aws::KEY).into_iter().map(|a| a.replace(":HeadObject", ":GetObject"));
+        let missing: Vec<String> = actions.filter(|a| !policy.contains(&format!("\"{a}\""))).collect();
+        assert!(missing.is_empty(), "called, and not in the policy: {missing:?}");
+    }
+}
+
 impl Place {
     /// `more`: what the environment's file says besides.
     pub fn new(more: &str) -> Self {

@@ -328,3 +328,71 @@ fn expired_credentials_half_way_are_told_and_a_rerun_goes_on() {
     assert!(joined.is_none_or(|j| j.succeeded()));
     assert!(place.plan().is_empty());
 }
+
+/// AWS checks a template before it makes anything, and says what is wrong in another place than the stack's events.
+#[test]
+fn what_does_not_pass_the_checks_of_aws_is_told_as_a_failure() {
+    let place = Place::new("");
+    place.in_the_console("boto3.client('s3', region_name='us-east-1').create_bucket(Bucket='shop-files')");
+    let applied = place.apply(&place.plan());
+    assert_eq!(applied.status, Status::RollbackComplete);
+    let failed: Vec<_> = applied.events.iter().filter(|e| e.is_failure() && !e.is_of_stack()).collect();
+    assert!(failed.len() == 1 && failed[0].logical_id == "Files" && failed[0].status == "CREATE_FAILED", "{failed:#?}");
+    assert!(failed[0].reason.as_ref().unwrap().ends_with("(/Resources/Files)"), "{failed:#?}");
+    assert!(place.notes().iter().any(|n| n.contains("CREATE_FAILED Files (AWS::S3::Bucket): ")), "{:#?}", place.notes());
+}
+
+const ROLE: &str = "\
+Role:
+    Type: AWS::IAM::Role
+    Properties:
+      AssumeRolePolicyDocument: { Statement: [{ Effect: Allow, Principal: { Service: ec2.amazonaws.com }, Action: sts:AssumeRole }] }
+Outputs:
+";
+
+#[test]
+fn capabilities_follow_from_the_template_and_the_role_goes_along() {
+    let place = Place::new("role_arn: arn:aws:iam::123456789012:role/deployer");
+    place.write("formations/shop.yml", &SHOP.replace("Outputs:\n", &format!("  {ROLE}")));
+    let plan = place.plan();
+    assert!(show::text(&plan).contains("  needs CAPABILITY_IAM, for Role\n"), "{}", show::text(&plan));
+    let call = &place.aws.calls_of("CreateChangeSet")[0];
+    assert_eq!(call.params["Capabilities.member.1"], "CAPABILITY_IAM");
+    assert_eq!(call.params["RoleARN"], "arn:aws:iam::123456789012:role/deployer");
+    assert_eq!(call.params["IncludeNestedStacks"], "true");
+    assert_eq!(call.params["ClientToken"], call.params["ChangeSetName"]);
+    assert!(place.apply(&plan).succeeded());
+    assert_eq!(place.aws.calls_of("ExecuteChangeSet")[0].params["ClientRequestToken"], plan.change_set.unwrap());
+}
+
+/// What was just made is not seen by every reader yet.
+#[test]
+fn a_change_set_that_is_not_seen_yet_is_waited_for() {
+    let place = Place::new("");
+    place.aws.script(&json!([{ "do": "hide", "action": "CreateChangeSet", "describes": 3 }]));
+    let plan = place.plan();
+    assert_eq!(plan.changes.len(), 2);
+    assert!(place.aws.calls_of("DescribeChangeSet").len() > 3);
+    place.aws.script(&json!([]));
+    assert!(place.apply(&plan).succeeded());
+}
+
+#[test]
+fn an_interrupted_plan_leaves_nothing() {
+    let place = Place::new("");
+    place.aws.script(&json!([{ "do": "hide", "action": "CreateChangeSet", "describes": 8 }]));
+    let cx = opsrun::base::event::Cx::new(opsrun::base::cancel::Cancel::new(), place.cx.events.clone());
+    let (stack, cancel, wanted) = (place.stack(), cx.cancel.clone(), place.wanted(&[]));
+    let error = place.block_on(async {
+        let interrupt = async {
+            while place.aws.calls_of("DescribeChangeSet").is_empty() {
+                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            }
+            cancel.cancel();
+        };
+        tokio::join!(stack.plan(&wanted, &cx), interrupt).0.unwrap_err()
+    });
+    assert!(error.is_cancelled(), "{error:?}");
+    place.aws.script(&json!([]));
+    place.aws.assert_none(REGION, "the change set and its stack are taken back");
+}

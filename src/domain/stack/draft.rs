@@ -7,7 +7,7 @@ use crate::base::units::format_duration;
 use crate::base::{cancel::Cancel, checksum};
 use crate::domain::formation::INLINE_LIMIT;
 use crate::transport::provider::aws::stack::change_set::{self, ChangeSet, Draft, ResourceChange, Source};
-use crate::transport::provider::aws::stack::{self as cloud, ending, templates};
+use crate::transport::provider::aws::stack::{self as cloud, ending, problems, templates};
 use jiff::Timestamp;
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -19,6 +19,8 @@ const BUCKET_LIMIT: usize = 1_000_000;
 const DEADLINE: Duration = Duration::from_secs(15 * 60);
 /// How long taking back may hold up who was refused or interrupted.
 const TIDY: Duration = Duration::from_secs(60);
+/// What was made a moment ago is seen by every reader by then, but for very bad days; the next plan looks again.
+const UNSEEN: Duration = Duration::from_secs(20);
 /// Both texts with which AWS says that there is nothing to do; it has no code for it.
 const NO_CHANGES: [&str; 2] = [
     "The submitted information didn't contain changes. Submit different information to create a change set.",
@@ -85,14 +87,14 @@ impl Stack {
             tags: &tags,
             role_arn: self.environment.role_arn.as_deref(),
         };
-        let made = match change_set::create(&self.client, &draft, cx).await {
-            Ok(_) => self.made(&name, cx).await,
-            Err(error) => Err(error),
-        };
+        let story = || format!("planning stack {}", self.name);
+        // What AWS refuses to make leaves nothing behind.
+        change_set::create(&self.client, &draft, cx).await.context(story)?;
+        let made = self.made(&name, cx).await;
         if !matches!(made, Ok(Made::Set(_))) {
             self.take_back(&name, create, cx).await;
         }
-        made.context(|| format!("planning stack {}", self.name))
+        made.context(story)
     }
 
     async fn made(&self, name: &str, cx: &Cx) -> Result<Made> {
@@ -129,8 +131,8 @@ impl Stack {
     async fn failed(&self, name: &str, reason: &str, cx: &Cx) -> Error {
         let reason = if reason.is_empty() { "no reason is given" } else { reason.trim_end_matches('.') };
         let error = Error::new(Kind::Provider, format!("AWS could not plan the change: {reason}"));
-        match change_set::problems(&self.client, &self.name, name, cx).await {
-            Ok(problems) => problems.into_iter().fold(error, Error::hint),
+        match problems::of(&self.client, &self.name, Some(name), cx).await {
+            Ok(found) => found.iter().fold(error, |error, p| error.hint(format!("{}: {}", p.logical_id, p.reason()))),
             Err(trouble) => {
                 // Not every account and emulator has it.
                 cx.events.debug(format!("what was wrong with change set {name} is not known: {}", Error::from(trouble)));
@@ -172,7 +174,7 @@ impl Stack {
     /// does it.
     pub(super) async fn take_back(&self, name: &str, create: bool, cx: &Cx) {
         let cx = Cx::new(Cancel::new(), cx.events.clone());
-        let done = match tokio::time::timeout(TIDY, self.remove(name, create, &cx)).await {
+        let done = match tokio::time::timeout(TIDY, self.remove(name, create, self.settle.min(UNSEEN), &cx)).await {
             Ok(done) => done,
             Err(_) => Err(Error::new(Kind::Timeout, "AWS does not answer")),
         };
@@ -181,8 +183,9 @@ impl Stack {
         }
     }
 
-    /// Deletes a change set and, when nothing else is in it, the stack that was only there to carry it.
-    pub(super) async fn remove(&self, name: &str, created: bool, cx: &Cx) -> Result<()> {
+    /// Deletes a change set and, when nothing else is in it, the stack that was only there to carry it. `unseen`: for how long
+    /// that stack may not have come to light yet.
+    pub(super) async fn remove(&self, name: &str, created: bool, unseen: Duration, cx: &Cx) -> Result<()> {
         change_set::delete(&self.client, &self.name, name, cx).await?;
         if !created {
             return Ok(());
@@ -191,7 +194,13 @@ impl Stack {
         let mut waits = Waits::new(self.pace());
         let mut asked = false;
         while start.elapsed() < TIDY {
-            let Some(stack) = cloud::describe(&self.client, &self.name, cx).await? else { return Ok(()) };
+            let Some(stack) = cloud::describe(&self.client, &self.name, cx).await? else {
+                if asked || start.elapsed() >= unseen {
+                    return Ok(());
+                }
+                waits.wait(cx).await?;
+                continue;
+            };
             if stack.status == Status::ReviewInProgress && !asked {
                 let others = change_set::list(&self.client, &stack.id, cx).await?;
                 if others.iter().any(|s| s.name != name) {

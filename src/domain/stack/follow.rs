@@ -67,6 +67,7 @@ impl Stack {
             Ok(end) => end,
         };
         drop(progress);
+        story.events.sort_by_key(|e| e.at);
         Ok(Applied {
             status,
             reason: found.as_ref().and_then(|f| f.reason.clone()),
@@ -96,6 +97,8 @@ impl Stack {
             // Right after the call some readers still show the status from before it.
             let stale = story.rest() != Some(status) && start.elapsed() < self.settle;
             if !status.is_working() && !stale {
+                story.add_problems(&self.client, cx).await;
+                story.tell(progress, cx);
                 return Ok((status, found));
             }
             if start.elapsed() > DEADLINE {

@@ -16,6 +16,7 @@ use crate::transport::provider::aws::stack::change_set::ChangeSet;
 use crate::transport::provider::aws::stack::{settings, templates};
 use serde::{Serialize, Serializer};
 use serde_json::Value as Json;
+use std::time::Duration;
 
 /// What the stack is to be.
 #[derive(Clone, Debug)]
@@ -246,7 +247,7 @@ impl Stack {
     /// Takes the change set back, and the stack that was only there to carry it. Anybody may call it twice.
     pub async fn discard(&self, plan: &Plan, cx: &Cx) -> Result<()> {
         match &plan.change_set {
-            Some(name) => self.remove(name, plan.kind == Kind::Create, cx).await,
+            Some(name) => self.remove(name, plan.kind == Kind::Create, Duration::ZERO, cx).await,
             None => Ok(()),
         }
     }

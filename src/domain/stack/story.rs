@@ -2,11 +2,12 @@
 
 use super::follow::Watch;
 use super::{StackEvent, Status};
-use crate::base::error::Result;
+use crate::base::error::{Error, Result};
 use crate::base::event::{Cx, Event, Level, Progress};
 use crate::base::units::roughly;
 use crate::transport::provider::aws::Client;
 use crate::transport::provider::aws::stack::events::{self, NESTED};
+use crate::transport::provider::aws::stack::problems;
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -15,6 +16,9 @@ use std::time::Duration;
 const SHOWN: usize = 3;
 /// Reasons that say no more than the status does.
 const IDLE: [&str; 3] = ["Resource creation Initiated", "User Initiated", "Transformation succeeded"];
+
+/// Where AWS keeps what did not pass its checks; the name is part of the reason it gives.
+const CHECKS: &str = "DescribeEvents";
 
 /// The status a stack rests in, when the event says that it does.
 pub fn rest(event: &StackEvent) -> Option<Status> {
@@ -30,7 +34,7 @@ pub struct Story {
     last: BTreeMap<Thing, Last>,
     done: BTreeSet<Thing>,
     /// Still to be told.
-    lines: Vec<(Level, String)>,
+    lines: Vec<(Timestamp, Level, String)>,
     told_done: usize,
 }
 
@@ -86,7 +90,7 @@ impl Story {
         let name = format!("{path}{}", event.logical_id);
         let before = self.last.get(&thing);
         let again = before.is_some_and(|l| l.status == event.status);
-        self.lines.push((level(&event, again), line(&event, &name)));
+        self.lines.push((event.at, level(&event, again), line(&event, &name)));
         if !event.is_of_stack() {
             let working = event.is_working();
             let since = before.filter(|l| l.working).map_or(event.at, |l| l.since);
@@ -108,9 +112,38 @@ impl Story {
         self.events.push(event);
     }
 
+    /// A stack that did not pass AWS's checks says no more than that: what was wrong is asked for, and told as its failures.
+    pub async fn add_problems(&mut self, client: &Client, cx: &Cx) {
+        let refused =
+            |e: &&StackEvent| e.is_of_stack() && e.is_failure() && e.reason.as_ref().is_some_and(|r| r.contains(CHECKS));
+        let Some(refused) = self.events.iter().find(refused).cloned() else { return };
+        let begin = self.events.iter().map(|e| e.at).min().unwrap_or_default();
+        match problems::of(client, &refused.stack_id, None, cx).await {
+            Ok(found) => {
+                for problem in found.into_iter().filter(|p| p.at >= begin) {
+                    let event = StackEvent {
+                        id: problem.id.clone(),
+                        at: problem.at,
+                        logical_id: problem.logical_id.clone(),
+                        physical_id: None,
+                        kind: problem.kind.clone(),
+                        reason: Some(problem.reason()),
+                        ..refused.clone()
+                    };
+                    self.take(event, &refused.stack_id, "");
+                }
+            }
+            Err(trouble) => {
+                cx.events.debug(format!("what did not pass AWS's checks is not known: {}", Error::from(trouble)));
+            }
+        }
+    }
+
     /// Tells what was read and not told yet.
     pub fn tell(&mut self, progress: &Progress, cx: &Cx) {
-        for (level, text) in self.lines.drain(..) {
+        // What happened within came later into our hands than what it is part of.
+        self.lines.sort_by_key(|(at, ..)| *at);
+        for (_, level, text) in self.lines.drain(..) {
             cx.events.send(Event::Note { level, text });
         }
         let more = self.done.len() - self.told_done;
@@ -314,10 +347,10 @@ mod tests {
         let why = Some("no such subnet".to_owned());
         story.take(StackEvent { reason: why, ..event("4", "Database", "CREATE_FAILED") }, "arn:shop", "Data/");
         assert_eq!(story.waiting(), "");
-        let levels: Vec<Level> = story.lines.iter().map(|(level, _)| *level).collect();
+        let levels: Vec<Level> = story.lines.iter().map(|(_, level, _)| *level).collect();
         assert_eq!(levels, [Level::Info, Level::Info, Level::Debug, Level::Warn]);
-        assert_eq!(story.lines[3].1, "12:00:03 CREATE_FAILED Data/Database (AWS::RDS::DBInstance): no such subnet");
-        assert_eq!(story.lines[0].1, "12:00:03 CREATE_IN_PROGRESS shop (the stack)");
+        assert_eq!(story.lines[3].2, "12:00:03 CREATE_FAILED Data/Database (AWS::RDS::DBInstance): no such subnet");
+        assert_eq!(story.lines[0].2, "12:00:03 CREATE_IN_PROGRESS shop (the stack)");
         assert_eq!(story.events.len(), 4);
     }
 }

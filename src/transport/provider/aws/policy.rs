@@ -52,6 +52,36 @@ const ON_OURS: [&str; 17] = [
     "TerminateInstances",
 ];
 
+/// What stacks of environments take. What is in them takes what it takes: CloudFormation does that with these credentials, or
+/// with those of the environment's `role_arn` (which needs iam:PassRole).
+const STACKS: [&str; 24] = [
+    "cloudformation:ContinueUpdateRollback",
+    "cloudformation:CreateChangeSet",
+    "cloudformation:DeleteChangeSet",
+    "cloudformation:DeleteStack",
+    "cloudformation:DescribeChangeSet",
+    "cloudformation:DescribeEvents",
+    "cloudformation:DescribeStackDriftDetectionStatus",
+    "cloudformation:DescribeStackEvents",
+    "cloudformation:DescribeStackResourceDrifts",
+    "cloudformation:DescribeStackResources",
+    "cloudformation:DescribeStacks",
+    "cloudformation:DetectStackDrift",
+    "cloudformation:DetectStackResourceDrift",
+    "cloudformation:ExecuteChangeSet",
+    "cloudformation:GetStackPolicy",
+    "cloudformation:GetTemplate",
+    "cloudformation:ListChangeSets",
+    "cloudformation:ListImports",
+    "cloudformation:ListStackResources",
+    "cloudformation:RollbackStack",
+    "cloudformation:SetStackPolicy",
+    "cloudformation:UpdateTerminationProtection",
+    // Templates too large for a call, in the bucket that the environment names.
+    "s3:GetObject",
+    "s3:PutObject",
+];
+
 /// Returns the policy document.
 pub fn document() -> Value {
     let actions = |names: &[&str]| names.iter().map(|n| format!("ec2:{n}")).collect::<Vec<_>>();
@@ -61,6 +91,7 @@ pub fn document() -> Value {
             { "Sid": "Look", "Effect": "Allow", "Action": actions(&READS), "Resource": "*" },
             { "Sid": "WhoAmI", "Effect": "Allow", "Action": "sts:GetCallerIdentity", "Resource": "*" },
             { "Sid": "NamesOfImages", "Effect": "Allow", "Action": "ssm:GetParameter", "Resource": "*" },
+            { "Sid": "Stacks", "Effect": "Allow", "Action": STACKS, "Resource": "*" },
             { "Sid": "Make", "Effect": "Allow", "Action": actions(&MAKES), "Resource": "*" },
             {
                 "Sid": "ChangeWhatIsOurs",

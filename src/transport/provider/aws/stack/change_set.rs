@@ -3,7 +3,7 @@
 use super::{Client, Tags, change, is_gone, tags_of};
 use crate::base::error::Result;
 use crate::base::event::Cx;
-use aws_sdk_cloudformation::types::{Capability, ChangeSetType, EventFilter, Parameter, Tag};
+use aws_sdk_cloudformation::types::{Capability, ChangeSetType, Parameter, Tag};
 
 /// What a change set is made from.
 pub struct Draft<'a> {
@@ -203,21 +203,4 @@ pub async fn delete(client: &Client, stack: &str, name: &str, cx: &Cx) -> Result
             Ok(())
         }
     }
-}
-
-/// What AWS found wrong with a change set before it did anything: where, and why.
-pub async fn problems(client: &Client, stack: &str, name: &str, cx: &Cx) -> super::Answer<Vec<String>> {
-    let filter = EventFilter::builder().failed_events(true).build();
-    let request = client.stacks.describe_events().stack_name(stack).change_set_name(name).filters(filter);
-    let answer = client.read("cloudformation:DescribeEvents", cx, request.send()).await?;
-    let events = answer.operation_events.unwrap_or_default().into_iter();
-    Ok(events
-        .filter_map(|e| {
-            let reasons = [e.validation_status_reason, e.hook_status_reason, e.resource_status_reason];
-            let why = reasons.into_iter().flatten().find(|r| !r.is_empty())?;
-            let at: Vec<String> =
-                [e.logical_resource_id, e.validation_path].into_iter().flatten().filter(|p| !p.is_empty()).collect();
-            Some(if at.is_empty() { why } else { format!("{}: {why}", at.join(" ")) })
-        })
-        .collect())
 }

@@ -8,6 +8,7 @@ pub mod change_set;
 pub mod drift;
 pub mod ending;
 pub mod events;
+pub mod problems;
 pub mod settings;
 mod status;
 pub mod templates;
