@@ -22,11 +22,11 @@ Parameters:
 Resources:
   Files:
     Type: AWS::S3::Bucket
-    DeletionPolicy: Retain
+    DeletionPolicy: Delete
     UpdateReplacePolicy: Retain
-    Properties:
-      BucketName: !Sub '${App}-${Env}-files'
-      Tags: [{ Key: Size, Value: !Ref Size }]
+  Queue:
+    Type: AWS::SQS::Queue
+    Properties: { QueueName: !Sub '${App}-${Env}-queue', DelaySeconds: !Ref Size }
   Topic:
     Type: AWS::SNS::Topic
     Properties: { TopicName: !Sub '${App}-${Env}-topic' }

@@ -1,21 +1,26 @@
 //! The verbs of environments: what they do, and what they refuse.
 
+use crate::aws::REGION;
 use crate::shop::{COMMON, SMALL, Shop, said};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 #[test]
 fn a_plan_shows_what_would_be_made_and_leaves_nothing() {
     let shop = Shop::small();
     let said = shop.succeeds(&["plan"]);
-    for part in ["new stack shop-staging", "+ add         Files (AWS::S3::Bucket)", "Topic", "2 to add", "Size: 1"] {
+    for part in ["new stack shop-staging", "+ add         Files (AWS::S3::Bucket)", "Topic", "3 to add", "Size: 1"] {
         assert!(said.contains(part), "{part}: {said}");
     }
     shop.assert_nothing("only planned");
     let out = shop.manage(&["plan", "--json"]);
     let plan: Value = serde_json::from_slice(&out.stdout).unwrap();
-    assert_eq!((&plan["kind"], plan["changes"].as_array().unwrap().len()), (&Value::from("create"), 2), "{plan:#}");
+    assert_eq!(
+        (&plan["plan"]["kind"], plan["plan"]["changes"].as_array().unwrap().len()),
+        (&Value::from("create"), 3),
+        "{plan:#}"
+    );
     let out = shop.command(&["repl", "-e", "environment(\"staging\").plan()"]).output().unwrap();
-    assert!(crate::lab::stdout(&out).contains("2 to add"), "{}", self::said(&out));
+    assert!(crate::lab::stdout(&out).contains("3 to add"), "{}", self::said(&out));
     shop.assert_nothing("typed in the REPL");
 }
 
@@ -56,4 +61,65 @@ fn the_stack_of_somebody_else_is_left_alone() {
         assert!(said.contains(part), "{part}: {said}");
     }
     shop.assert_untouched("somebody else's");
+}
+
+#[test]
+fn built_changed_and_removed() {
+    let shop = Shop::small();
+    let said = shop.succeeds(&["commission", "--yes"]);
+    assert!(said.contains("3 to add"), "{said}");
+    shop.aws.assert_exactly(REGION, &[("stack", 1), ("bucket", 1), ("topic", 1)], &shop.story());
+    // Again: nothing is to do, and that is fine.
+    shop.aws.forget();
+    let said = shop.succeeds(&["commission"]);
+    assert!(said.contains("nothing to change"), "{said}");
+    assert!(shop.aws.calls_of("ExecuteChangeSet").is_empty(), "{}", shop.story());
+    // A change is asked about; whoever cannot be asked leaves nothing behind.
+    shop.write("environments/staging.yml", "formations: [small]\nparameters: { Size: 2 }\n");
+    let refused = shop.fails(1, &["update"]);
+    assert!(
+        refused.contains("there is no terminal to ask on: Change stack shop-staging?") && refused.contains("--yes"),
+        "{refused}"
+    );
+    assert!(refused.contains("~ Size: 1 → 2"), "{refused}");
+    assert_eq!(shop.aws.calls_of("CreateChangeSet").len(), shop.aws.calls_of("DeleteChangeSet").len(), "{}", shop.story());
+    assert!(shop.aws.calls_of("ExecuteChangeSet").is_empty(), "{}", shop.story());
+    let out = shop.manage(&["update", "--yes", "--json"]);
+    let done: Value = serde_json::from_slice(&out.stdout).unwrap_or_else(|e| panic!("{e}: {}", self::said(&out)));
+    assert_eq!(done["status"], "UPDATE_COMPLETE");
+    let refused = shop.fails(1, &["decommission"]);
+    assert!(refused.contains("Delete stack shop-staging?") && refused.contains("--yes"), "{refused}");
+    let said = shop.succeeds(&["decommission", "--yes"]);
+    assert!(said.contains("- Files (AWS::S3::Bucket") && said.contains("nothing of shop-staging is left"), "{said}");
+    shop.assert_nothing("decommissioned");
+    let said = shop.succeeds(&["decommission", "--yes"]);
+    assert!(said.contains("there is no stack shop-staging"), "{said}");
+}
+
+#[test]
+fn what_is_protected_wants_its_name() {
+    let shop = Shop::small();
+    shop.write("environments/staging.yml", "formations: [small]\nprotected: true\n");
+    shop.succeeds(&["commission", "-y"]);
+    shop.aws.forget();
+    let said = shop.fails(1, &["decommission", "--yes"]);
+    assert!(said.contains("--name=shop-staging"), "{said}");
+    shop.fails(1, &["decommission", "--yes", "--name=staging"]);
+    shop.assert_untouched("its name was not typed");
+    shop.succeeds(&["decommission", "--name=shop-staging"]);
+}
+
+#[test]
+fn a_failure_is_explained_and_run_again() {
+    let shop = Shop::small();
+    shop.aws.stack_resources(&json!([{ "logical": "Topic", "on": "create", "fail": "Rate exceeded for topics" }]));
+    let said = shop.fails(1, &["commission", "--yes"]);
+    assert!(said.contains("Rate exceeded for topics") && said.contains("formations/small.yml:"), "{said}");
+    shop.aws.stack_resources(&json!([]));
+    shop.succeeds(&["commission", "--yes"]);
+    let said = shop.fails(2, &["update", "--replace"]);
+    assert!(said.contains("--replace needs a value"), "{said}");
+    shop.write("environments/staging.yml", "formations: [small]\nparameters: { Size: 2 }\n");
+    let said = shop.fails(1, &["update", "--yes", "--replace=Toppic"]);
+    assert!(said.contains("Toppic") && said.contains("Did you mean"), "{said}");
 }

@@ -51,8 +51,20 @@ use crate::domain::node::NodeSet;
 use rhai::{Engine, exported_module};
 
 /// The types of ours that scripts know by name; `fn Name.method()` of any other name declares a class.
-pub const TYPES: &[&str] =
-    &["Deployment", "Environment", "Forward", "Jobs", "Nodes", "Object", "Outcome", "Secret", "Stack", "StackPlan", "Task"];
+pub const TYPES: &[&str] = &[
+    "Deployment",
+    "Environment",
+    "Forward",
+    "Jobs",
+    "Nodes",
+    "Object",
+    "Outcome",
+    "Secret",
+    "Stack",
+    "StackPlan",
+    "StackRemoval",
+    "Task",
+];
 
 /// Registers everything scripts can call without an import.
 pub fn register(engine: &mut Engine) {
