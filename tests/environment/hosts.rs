@@ -33,10 +33,19 @@ Resources:
       MinSize: !Ref WebMin
       MaxSize: 4
       LaunchTemplate: { LaunchTemplateId: !Ref Template, Version: !GetAtt Template.LatestVersionNumber }
+      TargetGroupARNs: [!Ref Targets]
       Tags:
         - { Key: App, Value: !Ref App, PropagateAtLaunch: true }
         - { Key: Env, Value: !Ref Env, PropagateAtLaunch: true }
         - { Key: Group, Value: web, PropagateAtLaunch: true }
+  Targets:
+    Type: AWS::ElasticLoadBalancingV2::TargetGroup
+    Properties:
+      Name: shop-web
+      Port: 80
+      Protocol: HTTP
+      VpcId: vpc-1
+      Tags: [{ Key: Group, Value: web }]
   Worker:
     Type: AWS::EC2::Instance
     Properties:
@@ -105,7 +114,8 @@ impl Shop {
             [("App", "shop"), ("Env", "staging"), ("WebImage", web_image), ("WorkerImage", IMAGE), ("WebMin", &min.to_string())];
         let values: Vec<Value> = values.iter().map(|(k, v)| json!({ "ParameterKey": k, "ParameterValue": v })).collect();
         self.console(&format!(
-            "stacks.{what}_stack(StackName='shop-staging', TemplateBody=open({:?}).read(), Parameters=json.loads({:?}))\n\
+            "stacks.{what}_stack(StackName='shop-staging', TemplateBody=open({:?}).read(), Parameters=json.loads({:?}), \
+             Tags=[{{'Key': k, 'Value': v}} for k, v in {{'App': 'shop', 'Env': 'staging', 'opsrun:environment': 'shop-staging'}}.items()])\n\
              stacks.get_waiter('stack_{what}_complete').wait(StackName='shop-staging', WaiterConfig={{'Delay': 1, 'MaxAttempts': 60}})",
             self.path("formations/own.yml"),
             Value::from(values).to_string(),
@@ -161,6 +171,14 @@ impl Shop {
         self.write("find.rhai", "environment(\"staging\").hosts();");
         self.succeeds(&["find.rhai"]);
         self.ids()
+    }
+
+    /// The same, and contacts none: nobody has booted them.
+    #[track_caller]
+    pub fn find_unmet(&self) -> BTreeMap<String, String> {
+        self.write("ids.rhai", "for h in environment(\"staging\").look().hosts { print(`${h.name} ${h.id}`); }");
+        let out = self.succeeds(&["ids.rhai"]);
+        out.lines().filter_map(|l| l.split_once(' ')).map(|(name, id)| (name.to_owned(), id.to_owned())).collect()
     }
 
     fn state(&self) -> Value {
@@ -289,4 +307,78 @@ fn a_deployment_of_that_name_is_left_alone() {
     let out = shop.fails(&["find.rhai"]);
     assert!(out.contains("that is not of this environment") && out.contains("opsrun deprovision shop-staging"), "{out}");
     shop.succeeds(&["deprovision", "shop-staging", "--yes"]);
+}
+
+#[test]
+fn the_load_balancer_says_when_all_is_well() {
+    let shop = Shop::new();
+    shop.stack("create", IMAGE, 2);
+    shop.write(
+        "well.rhai",
+        "for t in environment(\"staging\").wait_until_well() { print(`${t.node} ${t.state} of ${t.target_group}`); }",
+    );
+    shop.aws.targets(&json!([{ "initial": 2 }]));
+    assert_eq!(shop.succeeds(&["well.rhai"]), "web-0 healthy of Targets\nweb-1 healthy of Targets\n");
+
+    // One is ill: who, why, and what to try.
+    shop.environment("health: { timeout: 1s }\n");
+    let ids = shop.find_unmet();
+    shop.aws.targets(&json!([
+        { "target": ids["web-1"], "state": "unhealthy", "reason": "Target.ResponseCodeMismatch", "description": "Health checks failed with these codes: [503]" },
+        { "target": "*", "state": "healthy", "reason": "" },
+    ]));
+    let out = shop.fails(&["well.rhai"]);
+    for words in [
+        "1 of 2 targets of the load balancer are not healthy after 1s",
+        "web-1: unhealthy: Health checks failed with these codes: [503] (Target.ResponseCodeMismatch)",
+        "opsrun exec shop-staging web-1 -- curl",
+        "health: { timeout: 20m }",
+    ] {
+        assert!(out.contains(words), "no \"{words}\" in {out}");
+    }
+    assert!(!out.contains("web-0"), "{out}");
+
+    // More machines are wanted than there are.
+    shop.environment("health: { timeout: 1s }\n");
+    let text = std::fs::read_to_string(shop.path("environments/staging.yml")).unwrap().replace("min: 2", "min: 3");
+    shop.write("environments/staging.yml", &text);
+    shop.aws.targets(&json!([{ "initial": 0 }]));
+    let out = shop.fails(&["well.rhai"]);
+    assert!(out.contains("Targets has 2 of 3 targets after 1s"), "{out}");
+}
+
+#[test]
+fn a_status_shows_stack_machines_and_health_at_once() {
+    let shop = Shop::new();
+    shop.write(
+        "look.rhai",
+        "let s = environment(\"staging\").look(); print(s.text); print(to_json(s.hosts)); print(to_json(s.groups));",
+    );
+    let out = shop.succeeds(&["look.rhai"]);
+    assert!(out.contains("staging: stack shop-staging in eu-central-1 does not exist"), "{out}");
+    shop.stack("create", IMAGE, 2);
+    let ids = shop.find_unmet();
+    shop.aws.targets(&json!([
+        { "initial": 0 },
+        { "target": ids["web-0"], "state": "unhealthy", "reason": "Target.Timeout", "description": "Request timed out" },
+        { "target": "*", "state": "healthy", "reason": "" },
+    ]));
+    shop.console(&format!(
+        "ec2.create_tags(Resources=['{}'], Tags=[{{'Key': 'opsrun:role-hash', 'Value': '0a1b2c3d4e5f'}}])",
+        ids["worker-0"]
+    ));
+    shop.aws.forget();
+    let out = shop.succeeds(&["look.rhai"]);
+    for words in [
+        "staging: stack shop-staging in eu-central-1 is CREATE_COMPLETE",
+        "group       web: 2 of 2 running, 1 healthy",
+        "group       worker: 1 of 1 running\n",
+        "unhealthy (Request timed out)",
+        "roles 0a1b2c3d4e5f",
+        "drift       not looked for: opsrun manage staging plan --drift",
+    ] {
+        assert!(out.contains(words), "no \"{words}\" in {out}");
+    }
+    assert!(out.contains("\"lifecycle\":\"InService\"") && out.contains("\"launch_template_version\":\"1\""), "{out}");
+    assert!(shop.aws.changes().is_empty(), "{:?}", shop.aws.changes());
 }

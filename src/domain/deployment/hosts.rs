@@ -12,6 +12,7 @@ use crate::domain::config::{Config, Group, StackOf};
 use crate::domain::environment::Environment;
 use crate::transport::provider::aws::fleet::{Fleet, Of};
 use crate::transport::provider::aws::settings::Settings;
+use crate::transport::provider::calls::Unwritten;
 use crate::transport::provider::{NodeFound, NodeStatus, Provider};
 use crate::transport::state::lock::Lock;
 use crate::transport::state::{NodeRecord, Record, SCHEMA, Store};
@@ -41,6 +42,16 @@ pub async fn refresh(project: &Project, environment: &Environment, cx: &Cx) -> R
 /// The same, and learns who those are that nobody has met yet.
 pub async fn find(project: &Project, environment: &Environment, reach: &dyn Reach, cx: &Cx) -> Result<Deployment> {
     contact::catch_up(refresh(project, environment, cx).await?, reach, cx).await
+}
+
+/// Everything about them, for a status: with what auto-scaling groups say. Writes nothing.
+pub fn fleet_for(project: &Project, environment: &Environment) -> Result<Fleet> {
+    let store = Store::new(&project.deployments(), &environment.stack)?;
+    let config = environment.hosts()?;
+    let record = store.read()?.unwrap_or_else(|| new_record(environment, &config));
+    // Where there is no folder, there is nothing to write down, either.
+    let settings = aws::settings(&config, Inputs::of(&record), &aws::Times::none(), false)?;
+    Ok(Fleet::new(of(environment), settings, Arc::new(Unwritten::default()), known(&record.nodes)))
 }
 
 /// Looks again, when a deployment is of a stack: its machines come and go. Who cannot look goes on with what is known.

@@ -2,13 +2,16 @@
 //!
 //! `read` is the file format, `machines` how AWS and its machines are reached, `values` what the formations' parameters get from it.
 
+pub mod health;
 mod machines;
 mod read;
+pub mod status;
 mod values;
 
 pub use read::{init, names};
 pub use values::{Content, Origin, Value as ParameterValue, camel, parameters};
 
+use super::deployment::hosts::fleet_for as hosts_of;
 use crate::base::error::{Error, Result};
 use crate::base::suggest::did_you_mean;
 use crate::domain::config::SecretSource;
@@ -20,6 +23,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// An environment as its files say it.
 #[derive(Clone, Debug)]
@@ -42,6 +46,8 @@ pub struct Environment {
     pub variables: Map<String, Value>,
     /// Who is told when a long verb has ended.
     pub notify: Notify,
+    /// How long its machines may take to be healthy.
+    pub health_timeout: Duration,
     project: PathBuf,
     formations: Vec<(String, Place)>,
     parameters: Vec<Entry>,

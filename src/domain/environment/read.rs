@@ -3,15 +3,17 @@
 use super::{Environment, Group, machines};
 use crate::base::error::{Error, IoResultExt, Kind, Result};
 use crate::base::suggest::did_you_mean;
-use crate::domain::config::reader::{Reader, check_group_name, free_map, get, known, roles_of, wrong};
+use crate::base::units;
+use crate::domain::config::reader::{Reader, as_config, check_group_name, free_map, get, known, roles_of, wrong};
 use crate::domain::config::tree::{self, Data, Entry, Node, Place};
 use crate::domain::config::{Source, cloud};
 use crate::domain::{notify, role};
 use crate::transport::provider::aws::images::Choice;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
-const TOP: [&str; 14] = [
+const TOP: [&str; 15] = [
     "app",
     "env",
     "region",
@@ -26,8 +28,12 @@ const TOP: [&str; 14] = [
     "stack_policy",
     "secrets",
     "notify",
+    "health",
 ];
 const GROUP: [&str; 7] = ["instance_type", "min", "max", "image", "user", "roles", "variables"];
+
+/// How long machines may take until they are healthy.
+const HEALTH_TIMEOUT: Duration = Duration::from_secs(600);
 
 const FOLDER: &str = "environments";
 /// What all environments share.
@@ -155,6 +161,7 @@ fn environment(project: &Path, name: &str, tree: &Node, files: Vec<String>) -> R
             Some(entry) => entry.value.map().ok_or_else(|| wrong(entry, "parameters", "must be a map of names"))?.to_vec(),
         },
         notify: get(top, "notify").map(|e| notify::read(e, &reader, &secrets, project)).transpose()?.unwrap_or_default(),
+        health_timeout: get(top, "health").map(|e| health(&reader, e)).transpose()?.unwrap_or(HEALTH_TIMEOUT),
         machines: top.iter().filter(|e| machines::KEYS.contains(&e.key.as_str()) || e.key == "secrets").cloned().collect(),
         project: project.to_owned(),
         app,
@@ -200,6 +207,14 @@ fn formations(top: &[Entry]) -> Result<Option<Vec<(String, Place)>>> {
 fn groups(project: &Path, reader: &Reader, entry: &Entry) -> Result<Vec<Group>> {
     let Some(entries) = entry.value.map() else { return Err(wrong(entry, "groups", "must be a map of group names")) };
     entries.iter().map(|entry| group(project, reader, entry)).collect()
+}
+
+fn health(reader: &Reader, entry: &Entry) -> Result<Duration> {
+    let Some(keys) = entry.value.map() else { return Err(wrong(entry, "health", "must be a map, like { timeout: 10m }")) };
+    known(keys, &["timeout"], "health.")?;
+    let Some(entry) = get(keys, "timeout") else { return Ok(HEALTH_TIMEOUT) };
+    let text = reader.text(entry, "health.timeout")?;
+    units::parse_duration(&text).map_err(|bad| as_config(&bad, entry, "health.timeout"))
 }
 
 fn group(project: &Path, reader: &Reader, entry: &Entry) -> Result<Group> {

@@ -22,6 +22,7 @@ pub mod environment;
 pub mod fetching;
 pub mod files;
 pub mod forward;
+pub mod hosts;
 pub mod http;
 pub mod jobs;
 pub mod library;
@@ -81,6 +82,7 @@ pub fn register(engine: &mut Engine) {
         .register_global_module(exported_module!(environment::module).into())
         .register_global_module(exported_module!(fetching::module).into())
         .register_global_module(exported_module!(forward::module).into())
+        .register_global_module(exported_module!(hosts::module).into())
         .register_global_module(exported_module!(http::downloads).into())
         .register_global_module(exported_module!(jobs::module).into())
         .register_global_module(exported_module!(library::module).into())

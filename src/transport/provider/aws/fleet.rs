@@ -3,6 +3,7 @@
 
 use super::client::Client;
 use super::console;
+use super::health::{self, Target, TargetGroup};
 use super::machine::{Launched, Machine};
 use super::network;
 use super::settings::{HostKeys, Settings};
@@ -163,6 +164,16 @@ impl Fleet {
             }
         };
         Ok(machines.into_iter().map(host).collect())
+    }
+
+    /// The target groups of a stack.
+    pub async fn target_groups(&self, stack: &str, cx: &Cx) -> Result<Vec<TargetGroup>> {
+        health::target_groups(self.client(cx).await?, stack, cx).await
+    }
+
+    /// What is behind each of them, in their order.
+    pub async fn targets(&self, groups: &[TargetGroup], cx: &Cx) -> Result<Vec<Vec<Target>>> {
+        health::targets(self.client(cx).await?, groups, cx).await
     }
 
     /// Writes on machines what was made of them.

@@ -14,6 +14,7 @@ mod ending;
 mod fault;
 mod firewall;
 pub mod fleet;
+pub mod health;
 pub mod images;
 mod launch;
 mod machine;
