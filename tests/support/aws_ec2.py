@@ -119,7 +119,7 @@ class Cloud:
                 # https://docs.aws.amazon.com/AWSEC2/latest/APIReference/Query-Requests.html#api-pagination
                 call = call.with_params(call.action, {**call.params, "MaxResults": effects.page["most"]})
             doomed = self.interfaces_of(call, values(call.params, "InstanceId")) if call.action == "TerminateInstances" else []
-            status, headers, body = self.forward(self.with_user_data(self.with_token_filter(call)))
+            status, headers, body = self.forward(self.images.with_owner(self.with_user_data(self.with_token_filter(call))))
             self.delete_interfaces(call, doomed)
             body = self.after(call, effects, body) if status == 200 else body
             if status >= 500 and call.region not in self.regions(call):

@@ -111,14 +111,17 @@ class Images:
         """The body of a Describe answer, as AWS would have it."""
         if call.action == "DescribeImages" and self.making:
             return self.with_states(call, body)
-        if call.action == "DescribeSnapshots" and "self" in values(call.params, "Owner"):
-            # https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeSnapshots.html; moto shows everybody's.
-            root = parse(body)
-            of_others = [s for s in root.iterfind("snapshotSet/item") if s.findtext("ownerId") != OWNER]
-            for item in of_others:
-                root.find("snapshotSet").remove(item)
-            return text(root)
         return body
+
+    @staticmethod
+    def with_owner(call):
+        """moto shows everybody's snapshots to one who asks for his own.
+        https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeSnapshots.html"""
+        if call.action != "DescribeSnapshots" or "self" not in values(call.params, "Owner"):
+            return call
+        params = {k: v for k, v in call.params.items() if not k.startswith("Owner.")}
+        n = 1 + sum(k.endswith(".Name") for k in params)
+        return call.with_params(call.action, {**params, f"Filter.{n}.Name": "owner-id", f"Filter.{n}.Value.1": OWNER})
 
     def with_states(self, call, body):
         root = parse(body)
