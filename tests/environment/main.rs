@@ -3,6 +3,7 @@
 #[path = "../common/aws.rs"]
 mod aws;
 mod baking;
+mod ending;
 mod hosts;
 #[path = "../common/lab.rs"]
 mod lab;

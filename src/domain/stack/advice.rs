@@ -9,7 +9,7 @@ use std::sync::LazyLock;
 /// The first that fits is taken: what is special stands before what is general.
 const KNOWN: [(&[&str], &str); 24] = [
     (
-        &["as it is in use by"],
+        &["as it is in use by", "is imported by"],
         "Another stack imports this export: take the import out there first (aws cloudformation list-imports --export-name NAME).",
     ),
     (
@@ -137,10 +137,14 @@ pub fn on(cause: &Cause) -> Vec<String> {
             "Have the IAM action {action} allowed to these credentials, or to `role_arn` where the environment names one."
         )];
     }
-    let reason = cause.reason.to_lowercase();
-    let known = KNOWN.iter().find(|(words, _)| words.iter().any(|w| reason.contains(w)));
     let filled = |text: &str| text.replace("TYPE", &cause.kind).replace("ID", cause.physical_id.as_deref().unwrap_or("ID"));
-    known.map(|(_, text)| filled(text)).into_iter().collect()
+    about(&cause.reason).map(filled).into_iter().collect()
+}
+
+/// What to try, where nothing is known but AWS's words.
+pub fn about(reason: &str) -> Option<&'static str> {
+    let reason = reason.to_lowercase();
+    KNOWN.iter().find(|(words, _)| words.iter().any(|w| reason.contains(w))).map(|(_, text)| *text)
 }
 
 /// AWS's words without what only AWS's support can use: request IDs, tokens, encoded messages. The code of the failure stays.

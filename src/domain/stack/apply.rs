@@ -91,9 +91,7 @@ impl Stack {
         if let Some(set) = change_set::describe(&self.client, &self.name, name, cx).await? {
             return Ok(set.execution.starts_with("EXECUTE_"));
         }
-        let page = events::page(&self.client, &self.name, None, cx).await?;
-        let new = page.events.iter().take_while(|e| Some(e.id.as_str()) != since);
-        Ok(new.into_iter().any(|e| e.token.as_deref() == Some(name)))
+        self.has_events(&self.name, name, since, cx).await
     }
 
     async fn set_policy(&self, plan: &Plan, cx: &Cx) -> Result<()> {

@@ -52,6 +52,7 @@ pub struct Unchecked {
     pub why: String,
 }
 
+#[allow(clippy::ref_option, reason = "serde hands it over so")]
 fn place<S: serde::Serializer>(place: &Option<Location>, serializer: S) -> std::result::Result<S::Ok, S::Error> {
     place.as_ref().map(|p| format!("{}:{}", p.file, p.line)).serialize(serializer)
 }

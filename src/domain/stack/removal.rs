@@ -1,11 +1,12 @@
 //! How a stack goes: what that would take with it and leave behind, and the deletion itself.
 
 use super::follow::Watch;
-use super::{Applied, Look, OURS, Stack, Status, explain};
+use super::{Applied, Look, OURS, Stack, Status, advice, explain};
 use crate::base::error::{Error, Kind, Location, Result};
 use crate::base::event::Cx;
 use crate::base::suggest::did_you_mean;
 use crate::domain::formation::{File, Template, deletion_policy};
+use crate::transport::provider::aws::Answer;
 use crate::transport::provider::aws::stack::{self as cloud, Resource, ending, events, settings, templates};
 use serde::Serialize;
 use uuid::Uuid;
@@ -84,7 +85,9 @@ impl Removal {
             let reason = item.reason.as_deref().unwrap_or("AWS gives no reason");
             out += &line('!', item, &format!(": could not be deleted: {reason}"));
         }
-        self.notes.iter().for_each(|note| out += &format!("  note: {note}\n"));
+        for note in &self.notes {
+            out += &format!("  note: {note}\n");
+        }
         let count = self.goes.len() + self.snapshots.len() + self.stuck.len();
         let left = match self.snapshots.len() {
             1 => "1 snapshot".to_owned(),
@@ -148,20 +151,30 @@ impl Stack {
         if look.protected {
             settings::protect(&self.client, &look.id, false, cx).await?;
         }
-        let since = self.newest(&look.id, cx).await?;
-        let token = token();
         let total = removal.goes.len() + removal.snapshots.len() + removal.stuck.len();
-        let watch = Watch { id: look.id.clone(), token: Some(token.clone()), since, total, joined: false };
+        let watch = Watch { total, ..self.own_watch(&look, cx).await? };
         let role = self.environment.role_arn.as_deref();
-        ending::delete(&self.client, &look.id, retain, role, &token, cx).await?;
-        let applied = self.watch(watch, cx).await?;
+        let asked = ending::delete(&self.client, &look.id, retain, role, token_of(&watch), cx).await;
+        let applied = match self.begun(asked, &watch, cx).await {
+            Ok(()) => self.watch(watch, cx).await?,
+            Err(error) => {
+                self.protect_again(&look, cx).await?;
+                let advice = advice::about(error.message());
+                return Err(error.hint_if(advice.map(str::to_owned)));
+            }
+        };
         if applied.status == Status::DeleteComplete {
             return Ok(applied);
         }
-        if look.protected && applied.status != Status::DeleteFailed {
-            settings::protect(&self.client, &look.id, true, cx).await?;
+        if applied.status != Status::DeleteFailed {
+            self.protect_again(&look, cx).await?;
         }
         Err(self.not_deleted(&applied))
+    }
+
+    /// It stays, after all: as protected as it was.
+    async fn protect_again(&self, look: &Look, cx: &Cx) -> Result<()> {
+        if look.protected { settings::protect(&self.client, &look.id, true, cx).await } else { Ok(()) }
     }
 
     fn not_deleted(&self, applied: &Applied) -> Error {
@@ -186,8 +199,10 @@ impl Stack {
     /// Takes back a creation or an update that stopped half way.
     pub async fn roll_back(&self, cx: &Cx) -> Result<Applied> {
         let look = self.needs(&[Status::CreateFailed, Status::UpdateFailed], "roll back", cx).await?;
-        let (watch, token) = self.own_watch(&look, cx).await?;
-        ending::roll_back(&self.client, &look.id, self.environment.role_arn.as_deref(), &token, cx).await?;
+        let watch = self.own_watch(&look, cx).await?;
+        let role = self.environment.role_arn.as_deref();
+        let asked = ending::roll_back(&self.client, &look.id, role, token_of(&watch), cx).await;
+        self.begun(asked, &watch, cx).await?;
         self.rolled_back(watch, cx).await
     }
 
@@ -195,13 +210,14 @@ impl Stack {
     pub async fn continue_rollback(&self, skip: &[String], cx: &Cx) -> Result<Applied> {
         let look = self.needs(&[Status::UpdateRollbackFailed], "continue the rollback of", cx).await?;
         let resources = cloud::resources(&self.client, &look.id, cx).await?;
-        let failed: Vec<&str> = resources.iter().filter(|r| r.status == "UPDATE_FAILED").map(|r| r.logical_id.as_str()).collect();
+        let names: Vec<&str> = resources.iter().map(|r| r.logical_id.as_str()).collect();
         // What is in a nested stack (`Network.Subnet`) is not in the list.
         let own: Vec<String> = skip.iter().filter(|name| !name.contains('.')).cloned().collect();
-        known("--skip", &own, &failed, "could not be rolled back")?;
-        let (watch, token) = self.own_watch(&look, cx).await?;
+        known("--skip", &own, &names, "the stack has")?;
+        let watch = self.own_watch(&look, cx).await?;
         let role = self.environment.role_arn.as_deref();
-        ending::continue_rollback(&self.client, &look.id, skip, role, &token, cx).await?;
+        let asked = ending::continue_rollback(&self.client, &look.id, skip, role, token_of(&watch), cx).await;
+        self.begun(asked, &watch, cx).await?;
         self.rolled_back(watch, cx).await
     }
 
@@ -226,20 +242,35 @@ impl Stack {
         }
     }
 
-    /// To follow a call of our own.
-    async fn own_watch(&self, look: &Look, cx: &Cx) -> Result<(Watch, String)> {
-        let (since, token) = (self.newest(&look.id, cx).await?, token());
-        Ok((Watch { id: look.id.clone(), token: Some(token.clone()), since, total: 0, joined: false }, token))
+    /// To follow a call of our own, which is still to be made.
+    async fn own_watch(&self, look: &Look, cx: &Cx) -> Result<Watch> {
+        let newest = events::page(&self.client, &look.id, None, cx).await?.events.into_iter().next();
+        let token = format!("{OURS}{}", Uuid::new_v4().simple());
+        Ok(Watch { id: look.id.clone(), token: Some(token), since: newest.map(|e| e.id), total: 0, joined: false })
     }
 
-    /// The newest event so far.
-    async fn newest(&self, id: &str, cx: &Cx) -> Result<Option<String>> {
-        Ok(events::page(&self.client, id, None, cx).await?.events.into_iter().next().map(|e| e.id))
+    /// Passes what was answered. A call whose answer was lost is made again, and refused for what the first one began: that is
+    /// no refusal.
+    async fn begun(&self, asked: Answer<()>, watch: &Watch, cx: &Cx) -> Result<()> {
+        let Err(trouble) = asked else { return Ok(()) };
+        if trouble.is(|f| f.unsure || f.is("ValidationError") || f.is("TokenAlreadyExistsException"))
+            && self.has_events(&watch.id, token_of(watch), watch.since.as_deref(), cx).await?
+        {
+            return Ok(());
+        }
+        Err(trouble.into())
+    }
+
+    /// Whether anything happened since that event that carries the token.
+    pub(super) async fn has_events(&self, stack: &str, token: &str, since: Option<&str>, cx: &Cx) -> Result<bool> {
+        let page = events::page(&self.client, stack, None, cx).await?;
+        let mut new = page.events.iter().take_while(|e| Some(e.id.as_str()) != since);
+        Ok(new.any(|e| e.token.as_deref() == Some(token)))
     }
 }
 
-fn token() -> String {
-    format!("{OURS}{}", Uuid::new_v4().simple())
+fn token_of(watch: &Watch) -> &str {
+    watch.token.as_deref().unwrap_or_default()
 }
 
 /// Names given to a flag must be among those it can name.
@@ -263,7 +294,7 @@ fn sort(removal: &mut Removal, resources: &[Resource], policies: Option<&Templat
         };
         match item.policy.as_str() {
             _ if resource.status == "DELETE_FAILED" => {
-                let reason = resource.reason.as_deref().map(super::advice::plain);
+                let reason = resource.reason.as_deref().map(advice::plain);
                 removal.stuck.push(Item { reason, ..item });
             }
             "Retain" | "RetainExceptOnCreate" => removal.stays.push(item),

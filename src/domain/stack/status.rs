@@ -230,7 +230,9 @@ impl Refusal {
 /// The whole table, as Markdown.
 pub fn table() -> String {
     let mut out = String::from("| Status |");
-    Verb::ALL.iter().for_each(|verb| out += &format!(" {} |", verb.name()));
+    for verb in Verb::ALL {
+        out += &format!(" {} |", verb.name());
+    }
     out += &format!("\n|---|{}\n", "---|".repeat(Verb::ALL.len()));
     for status in S::ALL {
         let name = if status == S::DeleteComplete { "none, or DELETE_COMPLETE" } else { status.name() };

@@ -38,7 +38,7 @@ use crate::base::error::{Error, Kind, Result};
 use crate::base::event::Cx;
 use async_trait::async_trait;
 pub use census::Holding;
-pub use client::Client;
+pub use client::{Answer, Client};
 pub use ending::timer;
 pub use fault::denied_action;
 use launch::Order;

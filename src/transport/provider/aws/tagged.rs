@@ -6,8 +6,11 @@ use super::client::{Answer, Client};
 use super::tags::{self, Tags};
 use crate::base::error::{Error, Result};
 use crate::base::event::Cx;
-use aws_sdk_ec2::types::{Filter, InstanceStateName};
-use aws_sdk_resourcegroupstagging::types::TagFilter;
+use aws_sdk_ec2::types::{
+    Filter, Image, ImageState, InstanceStateName, LaunchTemplate, NetworkInterface, NetworkInterfaceStatus, Reservation,
+    Snapshot, SnapshotState, Tag, Volume, VolumeState,
+};
+use aws_sdk_resourcegroupstagging::types::{ResourceTagMapping, TagFilter};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Something with tags.
@@ -126,7 +129,7 @@ async fn described(client: &Client, wanted: &[(&str, &str)], cx: &Cx) -> Result<
     )
     .map_err(Error::from)?;
     let mut found = Vec::new();
-    let mut add = |kind: &str, id: Option<&str>, state: Option<&str>, name: Option<&str>, own: &[aws_sdk_ec2::types::Tag]| {
+    let mut add = |kind: &str, id: Option<&str>, state: Option<&str>, name: Option<&str>, own: &[Tag]| {
         // Images and snapshots are named without an account.
         let owner = if matches!(kind, "image" | "snapshot") { "" } else { account.as_str() };
         let (part, region) = (partition(&client.region), &client.region);
@@ -134,25 +137,34 @@ async fn described(client: &Client, wanted: &[(&str, &str)], cx: &Cx) -> Result<
         let (state, name) = (state.map(str::to_owned), name.map(str::to_owned));
         found.push(Tagged { arn: Arn::read(&arn), state, name, tags: tags::map(own), seen: true });
     };
-    let instances: Vec<aws_sdk_ec2::types::Reservation> = instances;
-    for instance in instances.iter().flat_map(aws_sdk_ec2::types::Reservation::instances) {
+    let instances: Vec<Reservation> = instances;
+    for instance in instances.iter().flat_map(Reservation::instances) {
         let state = instance.state().and_then(|s| s.name());
         if state != Some(&InstanceStateName::Terminated) {
             add("instance", instance.instance_id(), state.map(InstanceStateName::as_str), None, instance.tags());
         }
     }
-    let volumes: Vec<aws_sdk_ec2::types::Volume> = volumes;
-    volumes.iter().for_each(|v| add("volume", v.volume_id(), v.state().map(|s| s.as_str()), None, v.tags()));
-    let snapshots: Vec<aws_sdk_ec2::types::Snapshot> = snapshots;
-    snapshots.iter().for_each(|s| add("snapshot", s.snapshot_id(), s.state().map(|s| s.as_str()), s.description(), s.tags()));
-    let images: Vec<aws_sdk_ec2::types::Image> = images;
-    images.iter().for_each(|i| add("image", i.image_id(), i.state().map(|s| s.as_str()), i.name(), i.tags()));
-    let interfaces: Vec<aws_sdk_ec2::types::NetworkInterface> = interfaces;
-    for i in &interfaces {
-        add("network-interface", i.network_interface_id(), i.status().map(|s| s.as_str()), i.description(), i.tag_set());
+    let volumes: Vec<Volume> = volumes;
+    for v in &volumes {
+        add("volume", v.volume_id(), v.state().map(VolumeState::as_str), None, v.tags());
     }
-    let templates: Vec<aws_sdk_ec2::types::LaunchTemplate> = templates;
-    templates.iter().for_each(|t| add("launch-template", t.launch_template_id(), None, t.launch_template_name(), t.tags()));
+    let snapshots: Vec<Snapshot> = snapshots;
+    for s in &snapshots {
+        add("snapshot", s.snapshot_id(), s.state().map(SnapshotState::as_str), s.description(), s.tags());
+    }
+    let images: Vec<Image> = images;
+    for i in &images {
+        add("image", i.image_id(), i.state().map(ImageState::as_str), i.name(), i.tags());
+    }
+    let interfaces: Vec<NetworkInterface> = interfaces;
+    for i in &interfaces {
+        let state = i.status().map(NetworkInterfaceStatus::as_str);
+        add("network-interface", i.network_interface_id(), state, i.description(), i.tag_set());
+    }
+    let templates: Vec<LaunchTemplate> = templates;
+    for t in &templates {
+        add("launch-template", t.launch_template_id(), None, t.launch_template_name(), t.tags());
+    }
     Ok(found)
 }
 
@@ -168,9 +180,8 @@ fn partition(region: &str) -> &'static str {
 async fn indexed(client: &Client, wanted: &[(&str, &str)], cx: &Cx) -> Result<Vec<Tagged>> {
     let filters = wanted.iter().map(|(key, value)| TagFilter::builder().key(*key).values(*value).build()).collect();
     let request = client.tagging.get_resources().set_tag_filters(Some(filters)).into_paginator().items().send();
-    let entries: Vec<aws_sdk_resourcegroupstagging::types::ResourceTagMapping> =
-        client.read("tag:GetResources", cx, request.try_collect()).await?;
-    let tagged = |entry: &aws_sdk_resourcegroupstagging::types::ResourceTagMapping| {
+    let entries: Vec<ResourceTagMapping> = client.read("tag:GetResources", cx, request.try_collect()).await?;
+    let tagged = |entry: &ResourceTagMapping| {
         let tags = entry.tags().iter().map(|t| (t.key().to_owned(), t.value().to_owned())).collect();
         Some(Tagged { arn: Arn::read(entry.resource_arn()?), state: None, name: None, tags, seen: false })
     };
