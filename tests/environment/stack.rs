@@ -250,9 +250,9 @@ fn protection_and_policy_are_part_of_the_plan() {
 fn a_large_template_goes_through_a_bucket() {
     let large = |n: usize| {
         let mut text = SHOP.replace("Outputs:\n  Queue: { Value: !Ref Queue }\n", "");
-        (0..n).for_each(|i| {
+        for i in 0..n {
             text += &format!("  Q{i}:\n    Type: AWS::SQS::Queue\n    Metadata: {{ Why: \"{}\" }}\n", "x".repeat(5000))
-        });
+        }
         text
     };
     let place = Place::new("");

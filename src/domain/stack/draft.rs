@@ -141,23 +141,9 @@ impl Stack {
         }
     }
 
-    /// All changes, those of nested stacks behind theirs: each with the nested stack it is in.
+    /// All changes of a change set and of those of nested stacks, each with the nested stack it is in.
     pub(super) async fn changes(&self, set: ChangeSet, cx: &Cx) -> Result<Vec<(String, ResourceChange)>> {
-        let mut all = Vec::new();
-        let mut seen: BTreeSet<String> = BTreeSet::new();
-        let mut waiting = vec![(String::new(), 0, set)];
-        while let Some((above, depth, set)) = waiting.pop() {
-            for change in set.changes {
-                let name = if above.is_empty() { change.logical_id.clone() } else { format!("{above}/{}", change.logical_id) };
-                if let Some(id) = change.nested.clone().filter(|id| depth < DEEPEST && seen.insert(id.clone()))
-                    && let Some(nested) = change_set::describe(&self.client, "", &id, cx).await?
-                {
-                    waiting.push((name, depth + 1, nested));
-                }
-                all.push((above.clone(), change));
-            }
-        }
-        Ok(all)
+        gather(set, |id| async move { change_set::describe(&self.client, "", &id, cx).await }).await
     }
 
     /// Deletes change sets that earlier runs left behind. Those of others stay.
@@ -218,6 +204,28 @@ impl Stack {
     }
 }
 
+async fn gather<F>(root: ChangeSet, describe: impl Fn(String) -> F) -> Result<Vec<(String, ResourceChange)>>
+where
+    F: Future<Output = Result<Option<ChangeSet>>>,
+{
+    let mut all = Vec::new();
+    let mut seen: BTreeSet<String> = BTreeSet::new();
+    let mut waiting = vec![(String::new(), 0, root)];
+    while let Some((above, depth, set)) = waiting.pop() {
+        for change in set.changes {
+            let name = if above.is_empty() { change.logical_id.clone() } else { format!("{above}/{}", change.logical_id) };
+            let nested = change.nested.clone().filter(|id| depth < DEEPEST && seen.insert(id.clone()));
+            if let Some(id) = nested
+                && let Some(nested) = describe(id).await?
+            {
+                waiting.push((name, depth + 1, nested));
+            }
+            all.push((above.clone(), change));
+        }
+    }
+    Ok(all)
+}
+
 fn gone(state: &str) -> Error {
     Error::new(Kind::Provider, format!("the change set is {state}: another run took it away"))
         .hint("Is somebody else working on this environment? Run the same command again.")
@@ -226,6 +234,40 @@ fn gone(state: &str) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeMap;
+
+    fn set(changes: &[(&str, Option<&str>)]) -> ChangeSet {
+        let change = |(id, nested): &(&str, Option<&str>)| ResourceChange {
+            logical_id: (*id).to_owned(),
+            nested: nested.map(str::to_owned),
+            ..ResourceChange::default()
+        };
+        ChangeSet {
+            id: String::new(),
+            name: String::new(),
+            stack_id: String::new(),
+            status: String::new(),
+            execution: String::new(),
+            reason: None,
+            tags: BTreeMap::new(),
+            changes: changes.iter().map(change).collect(),
+        }
+    }
+
+    /// A fake: the emulator makes no change sets for nested stacks.
+    #[tokio::test]
+    async fn change_sets_of_nested_stacks_are_followed_each_once() {
+        let describe = |id: String| async move {
+            Ok(match id.as_str() {
+                "data" => Some(set(&[("Table", None), ("Deep", Some("deep"))])),
+                "deep" => Some(set(&[("Files", None), ("Again", Some("data"))])),
+                _ => None,
+            })
+        };
+        let all = gather(set(&[("Web", None), ("Data", Some("data")), ("Gone", Some("gone"))]), describe).await.unwrap();
+        let names: Vec<String> = all.into_iter().map(|(above, c)| format!("{above}/{}", c.logical_id)).collect();
+        assert_eq!(names, ["/Web", "/Data", "/Gone", "Data/Table", "Data/Deep", "Data/Deep/Files", "Data/Deep/Again"]);
+    }
 
     #[test]
     fn only_two_texts_say_that_there_is_nothing_to_do() {

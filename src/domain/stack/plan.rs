@@ -117,7 +117,7 @@ impl Stack {
         let status = look.as_ref().map(|l| l.status);
         let create = match status::step(Verb::Plan, status.unwrap_or(Status::DeleteComplete)) {
             Step::Change => false,
-            Step::FromTemplate => return Ok(self.from_template(wanted, look.as_ref())),
+            Step::FromTemplate => return Ok(self.plan_from_template(wanted, look.as_ref())),
             Step::Refuse(refusal) => {
                 let status = status.unwrap_or(Status::DeleteComplete);
                 return Err(refusal.error(Verb::Plan, &self.name, status, &self.environment.name));
@@ -191,7 +191,7 @@ impl Stack {
     }
 
     /// AWS makes no change set for a stack that never was whole: this is what is made once it is deleted.
-    fn from_template(&self, wanted: &Wanted, look: Option<&Look>) -> Plan {
+    fn plan_from_template(&self, wanted: &Wanted, look: Option<&Look>) -> Plan {
         let mut plan = self.blank(wanted, None);
         plan.kind = Kind::Create;
         plan.status = look.map(|l| l.status);
@@ -263,6 +263,7 @@ fn check_named(replace: &[String], plan: &Plan, template: &Template) -> Result<(
 }
 
 /// As patches are written, without colours.
+#[allow(clippy::ref_option, reason = "serde asks for it so")]
 fn unified<S: Serializer>(diff: &Option<Diff>, serializer: S) -> std::result::Result<S::Ok, S::Error> {
     let Some(diff) = diff else { return serializer.serialize_none() };
     let text = |side: &Option<Vec<u8>>| String::from_utf8_lossy(side.as_deref().unwrap_or_default()).into_owned();

@@ -80,7 +80,9 @@ impl Story {
             }
             let new = feed.read(client, cx).await?;
             let (stack, path) = (feed.stack.clone(), feed.path.clone());
-            new.into_iter().for_each(|event| self.take(event, &stack, &path));
+            for event in new {
+                self.take(event, &stack, &path);
+            }
         }
         Ok(())
     }
