@@ -221,6 +221,8 @@ class Proxy:
         elif call.service == "ec2":
             status, kind, body, what = cloud.answer(call, effects)
             headers = {"Content-Type": kind}
+            if call.action == "DescribeTags" and status == 200:
+                body = self.bridge.with_tags(call, body)
         else:
             status, headers, body = self.forward(call)
             headers, what = {"Content-Type": headers.get("Content-Type", "text/xml")}, "forwarded"

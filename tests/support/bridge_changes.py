@@ -7,6 +7,7 @@ from ministack.services.cloudformation import provisioners
 
 REPLACING = {
     "AWS::AutoScaling::AutoScalingGroup": ("AutoScalingGroupName", "InstanceId"),
+    "AWS::CloudFormation::Stack": (),
     "AWS::EC2::InternetGateway": (),
     "AWS::EC2::LaunchTemplate": ("LaunchTemplateName",),
     "AWS::EC2::Route": ("RouteTableId", "DestinationCidrBlock", "DestinationIpv6CidrBlock", "DestinationPrefixListId"),

@@ -8,6 +8,7 @@ and what CloudFormation does to a group happens to them:
   bridge_database.py   secrets, protection and snapshots of databases; tags of caches
   bridge_changes.py    which properties need a new resource
   bridge_events.py     events that CloudFormation has besides; pages
+  bridge_nested.py     change sets of nested stacks
   bridge_states.py     what is refused for the status a stack is in
   bridge_drift.py      drift of resources that ministack cannot read
   bridge_exists.py     what exists, and its tags
@@ -30,6 +31,7 @@ import bridge_drift
 import bridge_exists
 import bridge_groups
 import bridge_instances
+import bridge_nested
 import bridge_states
 import ministack.app
 
@@ -47,6 +49,7 @@ def main():
     bridge_database.install()
     bridge_drift.install()
     bridge_exists.install()
+    bridge_nested.install()
     bridge_states.install()
     ministack.app.app = bridge_control.install(ministack.app.app)
     sys.argv[1:] = []

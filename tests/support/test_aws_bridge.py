@@ -220,6 +220,17 @@ class Groups(Case):
         self.assertEqual(kinds, ["instance", "instance", "stack"])
 
 
+    def test_what_a_stack_leaves_is_found_by_its_tags(self):
+        network = {"Type": "AWS::EC2::VPC", "DeletionPolicy": "Retain", "Properties": {"CidrBlock": "10.0.0.0/16"}}
+        self.apply({"Resources": {"Network": network, "Gone": network | {"DeletionPolicy": "Delete"}}})
+        self.delete()
+        found = client("resourcegroupstaggingapi").get_resources(TagFilters=[{"Key": "Env", "Values": ["staging"]}])["ResourceTagMappingList"]
+        kept = [r["ResourceARN"].split("/")[-1] for r in found]
+        tags = self.ec2.describe_tags(Filters=[{"Name": "resource-id", "Values": kept + ["vpc-0"]}])["Tags"]
+        self.assertEqual({t["ResourceId"] for t in tags if t["Key"] == "Env"}, set(kept))
+        self.assertEqual(([r["id"] for r in control(f"resources?region={REGION}")], len(kept)), (kept, 1))
+
+
 class Buckets(Case):
     def test_a_template_comes_from_a_bucket(self):
         s3 = client("s3")
@@ -234,6 +245,35 @@ class Buckets(Case):
         self.assertEqual([c["action"] for c in control("calls") if c["service"] == "s3"], ["CreateBucket", "PutObject", "HeadObject", "GetObject"])
         self.assertEqual([c["mutating"] for c in control("calls") if c["service"] == "s3"], [True, True, False, False])
         self.assertEqual(self.left(), ["bucket", "stack", "topic"])
+
+
+    def test_nested_stacks_have_change_sets(self):
+        s3 = client("s3")
+        s3.create_bucket(Bucket="templates", CreateBucketConfiguration={"LocationConstraint": REGION})
+        for n, names in enumerate(("A", "AB")):
+            s3.put_object(Bucket="templates", Key=f"{n}.json", Body=json.dumps(topics(*names)).encode())
+
+        def parent(n):
+            inner = {"Type": "AWS::CloudFormation::Stack", "Properties": {"TemplateURL": f"https://templates.s3.eu-central-1.amazonaws.com/{n}.json"}}
+            secret = {"Secret": {"Type": "String", "NoEcho": True, "Default": "not to be seen"}}
+            return {"Parameters": secret, "Resources": {"Data": inner}}
+
+        self.assertEqual(self.apply(parent(0)), "CREATE_COMPLETE")
+        keys = [self.stacks.create_change_set(StackName="s", ChangeSetName=f"n{n}", TemplateBody=json.dumps(parent(1)), IncludeNestedStacks=True)["Id"] for n in range(2)]
+        shown = self.stacks.describe_change_set(ChangeSetName=keys[0])
+        self.assertEqual(shown["Parameters"][0]["ParameterValue"], "****")
+        change = shown["Changes"][0]["ResourceChange"]
+        self.assertEqual((change["LogicalResourceId"], change["Replacement"]), ("Data", "False"))
+        nested = self.stacks.describe_change_set(ChangeSetName=change["ChangeSetId"])
+        self.assertEqual((nested["ParentChangeSetId"], nested["RootChangeSetId"]), (keys[0], keys[0]))
+        self.assertEqual([(c["ResourceChange"]["Action"], c["ResourceChange"]["LogicalResourceId"]) for c in nested["Changes"]], [("Add", "B")])
+        self.stacks.delete_change_set(ChangeSetName=keys[0])
+        self.refused("ChangeSetNotFound", self.stacks.describe_change_set, ChangeSetName=change["ChangeSetId"])
+        self.assertEqual(len(self.stacks.list_change_sets(StackName=nested["StackName"])["Summaries"]), 1)
+        self.stacks.execute_change_set(ChangeSetName=keys[1])
+        self.assertEqual(self.settled(), "UPDATE_COMPLETE")
+        self.assertEqual(self.stacks.list_change_sets(StackName=nested["StackName"])["Summaries"], [])
+        self.assertEqual(self.settled(nested["StackName"]), "UPDATE_COMPLETE")
 
 
 class Faults(Case):
