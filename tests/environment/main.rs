@@ -4,6 +4,7 @@
 mod aws;
 mod baking;
 mod ending;
+mod example;
 mod hosts;
 #[path = "../common/lab.rs"]
 mod lab;

@@ -54,6 +54,22 @@ pub fn fleet_for(project: &Project, environment: &Environment) -> Result<Fleet> 
     Ok(Fleet::new(of(environment), settings, Arc::new(Unwritten::default()), known(&record.nodes)))
 }
 
+/// Forgets the machines of a stack that is gone. Fails where there still are some.
+pub async fn forget(project: &Project, environment: &Environment, cx: &Cx) -> Result<()> {
+    let store = Store::new(&project.deployments(), &environment.stack)?;
+    let Some(record) = store.read()? else { return Ok(()) };
+    refuse_other(&store, Some(&record), environment)?;
+    let left = refresh(project, environment, cx).await?;
+    if !left.nodes().is_empty() {
+        let names = left.nodes().names().join(", ");
+        return Err(Error::new(Kind::Provider, format!("there still are machines of {}: {names}", environment.stack)));
+    }
+    match store.lock(&format!("opsrun, forgetting the machines of {}", environment.name))? {
+        Some(lock) => store.remove(lock),
+        None => Ok(()),
+    }
+}
+
 /// Looks again, when a deployment is of a stack: its machines come and go. Who cannot look goes on with what is known.
 pub(super) async fn looked_at_again(deployment: Deployment, cx: &Cx) -> Result<Deployment> {
     match look_again(&deployment, cx).await {

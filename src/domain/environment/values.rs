@@ -6,7 +6,7 @@ use crate::base::secret::Secret;
 use crate::base::suggest::did_you_mean;
 use crate::domain::config::files::fetch_source;
 use crate::domain::config::tree::{Data, Entry};
-use crate::domain::formation::{Template, child};
+use crate::domain::formation::{Template, child, refers_to, type_of};
 use regex::Regex;
 use serde::Serialize;
 use serde_json::Value as Json;
@@ -121,8 +121,8 @@ impl Environment {
     /// A value for every parameter of the template, with the ID of the image of each group that is baked.
     pub fn values_with(&self, template: &Template, images: &BTreeMap<String, String>) -> Result<Vec<Value>> {
         let mut values = self.values(template, &self.baked())?;
-        for group in self.groups.iter().filter(|g| !g.roles.is_empty()) {
-            let name = image_parameter(group);
+        for group in self.groups.iter().filter(|g| g.needs_image()) {
+            let name = group.image_parameter();
             if template.parameters().iter().all(|p| p.key != name) {
                 continue;
             }
@@ -135,10 +135,17 @@ impl Environment {
         Ok(values)
     }
 
-    /// Parameters that get the ID of an image that opsrun bakes.
+    /// Parameters that get the ID of an image that opsrun bakes or finds.
     pub fn baked(&self) -> Vec<String> {
-        let with_roles = self.groups.iter().filter(|g| !g.roles.is_empty());
-        with_roles.map(image_parameter).collect()
+        self.groups.iter().filter(|g| g.needs_image()).map(Group::image_parameter).collect()
+    }
+
+    /// Whether the machines of a group are instances of the stack itself, not of an auto-scaling group: another image would
+    /// replace them, so that they keep what they were started from.
+    pub fn stays(&self, template: &Template, group: &str) -> bool {
+        let parameter = camel(&format!("{group}_image"));
+        let instances = template.resources().iter().filter(|r| type_of(r) == "AWS::EC2::Instance");
+        instances.into_iter().any(|r| refers_to(&r.value, &parameter))
     }
 
     fn refuse_unknown(&self, template: &Template) -> Result<()> {
@@ -204,8 +211,16 @@ impl Environment {
     }
 }
 
-fn image_parameter(group: &Group) -> String {
-    camel(&format!("{}_image", group.name))
+impl Group {
+    /// `WebImage`
+    pub fn image_parameter(&self) -> String {
+        camel(&format!("{}_image", self.name))
+    }
+
+    /// Its image has no ID in the files: it is baked, or looked up.
+    fn needs_image(&self) -> bool {
+        !self.roles.is_empty() || self.image.as_ref().is_some_and(|i| i.id().is_none())
+    }
 }
 
 /// `database_size` as `DatabaseSize`.

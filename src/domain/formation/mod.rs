@@ -130,6 +130,12 @@ pub fn child<'a>(node: &'a Node, key: &str) -> Option<&'a Node> {
     node.map()?.iter().find(|e| e.key == key).map(|e| &e.value)
 }
 
+/// Whether something in the node means this parameter or resource.
+pub fn refers_to(node: &Node, name: &str) -> bool {
+    let is_it = |reference: &refs::Reference| matches!(&reference.target, refs::Target::Value(target) if target == name);
+    refs::of(node).is_ok_and(|found| found.iter().any(is_it))
+}
+
 /// `AWS::EC2::VPC`
 pub fn type_of(resource: &Entry) -> &str {
     child(&resource.value, "Type").map_or("", |t| t.raw.as_str())

@@ -1,14 +1,85 @@
 //! The machines of an environment: how they are, what is made of them.
 
+use super::baking::role_hashes;
+use crate::base::error::{Error, Kind, Result};
+use crate::base::suggest::did_you_mean;
+use crate::domain::deployment::hosts;
 use crate::domain::environment::{health, status};
+use crate::domain::node::NodeSet;
 use crate::script::api::environment::Handle as Environment;
 use crate::script::convert::from_json;
-use crate::script::roles::Call;
-use crate::script::{Host, ScriptResult};
-use rhai::Map;
+use crate::script::roles::{Call, Deploy, How, Wish};
+use crate::script::{Host, Placed, ScriptResult};
 use rhai::plugin::{Dynamic, NativeCallContext, export_module};
+use rhai::{Array, Map};
 use serde_json::json;
 use std::collections::BTreeMap;
+
+/// One group's roles for one group's machines.
+struct Push {
+    group: String,
+    nodes: NodeSet,
+    roles: Vec<String>,
+}
+
+fn push(context: &NativeCallContext, host: &Host, environment: &Environment, only: &[String]) -> Result<Vec<String>> {
+    let known: Vec<&String> = environment.groups.iter().flat_map(|g| &g.roles).collect();
+    if let Some(odd) = only.iter().find(|role| !known.contains(role)) {
+        let near = did_you_mean(odd, known.iter().map(|r| r.as_str()));
+        return Err(Error::usage(format!("no group of environment {} has the role {odd}", environment.name)).hint_if(near));
+    }
+    let template = environment.template()?;
+    let deployment = host.block_on_to_the_end(hosts::find(host.project(), environment, &host.client(), &host.cx))?;
+    let pushes = environment.groups.iter().filter(|g| environment.stays(&template, &g.name)).filter_map(|group| {
+        let nodes: NodeSet = deployment.nodes().iter().filter(|n| n.group == group.name).cloned().collect();
+        let roles: Vec<String> = group.roles.iter().filter(|r| only.is_empty() || only.contains(r)).cloned().collect();
+        (!nodes.is_empty() && !roles.is_empty()).then(|| Push { group: group.name.clone(), nodes, roles })
+    });
+    let pushes: Vec<Push> = pushes.collect();
+    let Some(lock) = (!pushes.is_empty()).then(|| deployment.lock("opsrun, bringing roles to machines")).transpose()? else {
+        return Ok(Vec::new());
+    };
+    let config = deployment.config_now()?;
+    let mut failed = Vec::new();
+    let mut done = Vec::new();
+    for push in &pushes {
+        let wish = Wish { roles: Some(&push.roles), ..Wish::default() };
+        let deploy = Deploy::new(&host.project().root, &config, &push.nodes, wish)?;
+        let rollout = deploy.run_within(context.engine(), host, How::default(), &host.watch(false))?;
+        match rollout.check() {
+            Ok(()) => done.push(push),
+            Err(error) => failed.push(error),
+        }
+    }
+    drop(lock);
+    if only.is_empty() {
+        mark(host, environment, &done)?;
+    }
+    match failed.len() {
+        0 => Ok(done.iter().flat_map(|p| p.nodes.names()).collect()),
+        1 => Err(failed.remove(0)),
+        n => Err(Error::new(Kind::Command, format!("roles failed in {n} groups")).with_failed(failed)),
+    }
+}
+
+/// Writes on machines what was made of them.
+fn mark(host: &Host, environment: &Environment, pushes: &[&Push]) -> Result<()> {
+    if pushes.is_empty() {
+        return Ok(());
+    }
+    let hashes = role_hashes(host, environment)?;
+    host.block_on_to_the_end(async {
+        let fleet = hosts::fleet_for(host.project(), environment)?;
+        let machines = fleet.hosts(&host.cx).await?;
+        for push in pushes {
+            let Some(hash) = hashes.get(&push.group) else { continue };
+            let old = machines.iter().filter(|m| m.group == push.group && m.role_hash.as_ref() != Some(hash));
+            let ids: Vec<String> = old.map(|m| m.id.clone()).collect();
+            fleet.tag_role_hash(&ids, hash, &host.cx).await?;
+        }
+        Ok(())
+    })
+}
 
 #[export_module]
 pub mod module {
@@ -26,7 +97,12 @@ pub mod module {
     #[rhai_fn(pure, return_raw)]
     pub fn look(context: NativeCallContext, e: &mut Environment) -> ScriptResult<Map> {
         let host = Host::of(&context);
-        let status = host.block_on(status::look(host.project(), e, &BTreeMap::new(), &host.cx))?;
+        // Where the files are in no state to tell, all else is still to be seen.
+        let wanted = role_hashes(&host, e).unwrap_or_else(|error| {
+            host.cx.events.warn(format!("which roles are current is not known: {error}"));
+            BTreeMap::new()
+        });
+        let status = host.block_on(status::look(host.project(), e, &wanted, &host.cx))?;
         let mut map = from_json(&json!(status)).try_cast::<Map>().unwrap_or_default();
         map.insert("text".into(), status.text().trim_end().to_owned().into());
         Ok(map)
@@ -48,5 +124,37 @@ pub mod module {
         host.must_act(&context, &Call::waits("wait_until_well", &e.name))?;
         let health = host.block_on(health::wait(host.project(), e, &host.cx))?;
         Ok(from_json(&json!(health.targets)))
+    }
+
+    /// Brings roles to its machines that stay: those that are instances of the stack itself, not of an auto-scaling group.
+    ///
+    /// `only` is an array of roles; when it is empty, each group gets all of its own. Machines that have all of their roles are
+    /// marked with what these were made of. Throws when a machine fails, after the others are done; the error names each.
+    /// Returns the names of the machines, an array.
+    ///
+    /// # Example
+    /// ```rhai,no_run
+    /// environment("staging").push_roles(["nginx"]);
+    /// ```
+    #[rhai_fn(pure, return_raw)]
+    pub fn push_roles(context: NativeCallContext, e: &mut Environment, only: Array) -> ScriptResult<Array> {
+        let only: Vec<String> = only.iter().map(ToString::to_string).collect();
+        let host = Host::of(&context);
+        host.must_act(&context, &Call::changes("push_roles", &e.name)).here(&context)?;
+        let pushed = push(&context, &host, e, &only).here(&context)?;
+        Ok(pushed.into_iter().map(Into::into).collect())
+    }
+
+    /// Forgets its machines, once its stack is gone: the folder of their deployment is removed.
+    ///
+    /// # Example
+    /// ```rhai,no_run
+    /// environment("staging").forget_hosts();
+    /// ```
+    #[rhai_fn(pure, return_raw)]
+    pub fn forget_hosts(context: NativeCallContext, e: &mut Environment) -> ScriptResult<()> {
+        let host = Host::of(&context);
+        host.must_act(&context, &Call::changes("forget_hosts", &e.name)).here(&context)?;
+        host.block_on_to_the_end(hosts::forget(host.project(), e, &host.cx)).here(&context)
     }
 }

@@ -12,6 +12,7 @@
 pub mod accounts;
 pub mod addresses;
 pub mod amounts;
+pub mod baking;
 pub mod commands;
 pub mod control;
 pub mod data;
@@ -73,6 +74,7 @@ pub fn register(engine: &mut Engine) {
         .register_global_module(exported_module!(accounts::module).into())
         .register_global_module(exported_module!(addresses::module).into())
         .register_global_module(exported_module!(amounts::module).into())
+        .register_global_module(exported_module!(baking::module).into())
         .register_global_module(exported_module!(commands::module).into())
         .register_global_module(exported_module!(control::module).into())
         .register_global_module(exported_module!(data::module).into())
