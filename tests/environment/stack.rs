@@ -16,6 +16,9 @@ fn planned_made_changed_and_then_nothing_is_left_to_do() {
 
     let applied = place.apply(&plan);
     assert_eq!(applied.status, Status::CreateComplete);
+    place.aws.forget();
+    place.block_on(place.stack().discard(&plan, &place.cx)).unwrap();
+    assert_eq!(place.changes(), [""; 0], "what was done cannot be discarded");
     assert_eq!(applied.outputs[0].name, "Queue");
     let told = place.notes();
     for logical in ["Queue (AWS::SQS::Queue)", "Files (AWS::S3::Bucket)", "shop-staging (the stack)"] {

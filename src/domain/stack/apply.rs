@@ -37,8 +37,8 @@ impl Stack {
         }
         let before = events::page(&self.client, &self.name, None, cx).await?.events.into_iter().next();
         let since = before.map(|e| e.id);
-        self.execute(name, since.as_deref(), cx).await?;
         let watch = Watch { token: Some(name.clone()), since, total: plan.changes.len(), ..self.watch_of(cx).await? };
+        self.execute(name, watch.since.as_deref(), cx).await?;
         let applied = self.watch(watch, cx).await?;
         if applied.succeeded() {
             if plan.kind == Kind::Create {
@@ -89,7 +89,7 @@ impl Stack {
 
     async fn is_executed(&self, name: &str, since: Option<&str>, cx: &Cx) -> Result<bool> {
         if let Some(set) = change_set::describe(&self.client, &self.name, name, cx).await? {
-            return Ok(set.execution.starts_with("EXECUTE_"));
+            return Ok(set.is_executed());
         }
         self.has_events(&self.name, name, since, cx).await
     }

@@ -12,7 +12,7 @@ use crate::base::suggest::did_you_mean;
 use crate::domain::environment::ParameterValue;
 use crate::domain::formation::{Template, type_of};
 use crate::domain::resource::Diff;
-use crate::transport::provider::aws::stack::change_set::ChangeSet;
+use crate::transport::provider::aws::stack::change_set::{self, ChangeSet};
 use crate::transport::provider::aws::stack::{settings, templates};
 use serde::{Serialize, Serializer};
 use serde_json::Value as Json;
@@ -244,12 +244,14 @@ impl Stack {
         Ok(())
     }
 
-    /// Takes the change set back, and the stack that was only there to carry it. Anybody may call it twice.
+    /// Takes the change set back, and the stack that was only there to carry it. One that was applied stays as it is.
     pub async fn discard(&self, plan: &Plan, cx: &Cx) -> Result<()> {
-        match &plan.change_set {
-            Some(name) => self.remove(name, plan.kind == Kind::Create, Duration::ZERO, cx).await,
-            None => Ok(()),
+        let Some(name) = &plan.change_set else { return Ok(()) };
+        let set = change_set::describe(&self.client, &self.name, name, cx).await?;
+        if set.is_some_and(|s| s.is_executed()) {
+            return Ok(());
         }
+        self.remove(name, plan.kind == Kind::Create, Duration::ZERO, cx).await
     }
 }
 

@@ -41,6 +41,13 @@ pub struct ChangeSet {
     pub changes: Vec<ResourceChange>,
 }
 
+impl ChangeSet {
+    /// It was done, or is being done.
+    pub fn is_executed(&self) -> bool {
+        self.execution.starts_with("EXECUTE_")
+    }
+}
+
 /// What would become of a resource.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct ResourceChange {
