@@ -6,6 +6,7 @@ mod baking;
 mod ending;
 mod example;
 mod hosts;
+mod image;
 #[path = "../common/lab.rs"]
 mod lab;
 mod notify;

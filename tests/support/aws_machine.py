@@ -32,7 +32,7 @@ from aws_machine_files import inside, take_over
 
 SSHD = """HostKey /etc/ssh/ssh_host_ed25519_key
 HostKey /etc/ssh/ssh_host_ecdsa_key
-AuthorizedKeysFile "{dir}/authorized_keys"
+AuthorizedKeysFile .ssh/authorized_keys
 PidFile none
 UsePAM no
 StrictModes no
@@ -59,9 +59,9 @@ def boot(folder, machine, given):
     whole = given.whole
     if whole:
         take_over(folder, machine, given.endpoint, given.region)
-    for name in ("etc-ssh", "home"):
+    for name in ("etc-ssh", "home/.ssh"):
         (folder / name).mkdir(parents=True, exist_ok=True)
-    (folder / "authorized_keys").write_text(machine["public_key"].strip() + "\n")
+    (folder / "home/.ssh/authorized_keys").write_text(machine["public_key"].strip() + "\n")
     (folder / "sshd_config").write_text(SSHD.format(dir=folder))
     texts = parts(base64.b64decode(machine["user_data"]))
     # Of keys that two parts have the later one holds: https://cloudinit.readthedocs.io/en/latest/reference/merging.html

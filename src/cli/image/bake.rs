@@ -5,8 +5,7 @@ use crate::cli::App;
 use crate::cli::complete::{environments, roles};
 use crate::cli::deploying::Painter;
 use crate::cli::run::{host_with, run_name};
-use crate::domain::environment::{Environment, Group};
-use crate::domain::image::{self, Bake, Order, Shelf};
+use crate::domain::image::{self, Bake, Place, Shelf};
 use crate::domain::resource::Mode;
 use crate::domain::rollout::Watch;
 use crate::script::roles::{Fresh, bake_all, check_bakes};
@@ -67,20 +66,22 @@ pub struct Args {
 }
 
 pub fn run(args: &Args, app: &App) -> Result<()> {
-    let mut orders = orders(args, app).map_err(|e| e.exit_with(2))?;
+    let words: Vec<Vec<String>> = args.roles.iter().map(|word| word.split(',').map(str::to_owned).collect()).collect();
+    let place = Place::of(args.env.clone(), args.config.clone(), None)?;
+    let mut orders = place.orders(&app.project, &words, args.group.as_deref()).map_err(|e| e.exit_with(2))?;
     for order in &mut orders {
         order.expires(&args.expires).map_err(|e| e.exit_with(2))?;
         if let Some(name) = &args.app {
             order.set_app(name);
         }
     }
-    let Some(first) = orders.first() else {
+    if orders.is_empty() {
         app.ui.note("no group has roles: there is nothing to bake");
         return if args.json { app.ui.json(&json!([])) } else { Ok(()) };
-    };
+    }
     let (shelf, bakes): (Shelf, Vec<Bake>) = app.block_on(async {
-        let shelf = Shelf::open(&app.project, first.config(), first.inputs()).await?;
-        let bakes = image::plan(&app.project, &shelf, orders.clone(), args.refresh_images, &app.cx).await?;
+        let shelf = place.open(&app.project).await?;
+        let bakes = image::plan(&app.project, &shelf, orders, args.refresh_images, &app.cx).await?;
         Ok((shelf, bakes))
     })?;
     for bake in &bakes {
@@ -109,53 +110,4 @@ fn document(fresh: &Fresh) -> Value {
         map.insert("made".to_owned(), fresh.made.into());
     }
     value
-}
-
-/// What is asked for: an image for each word, or those of the groups.
-fn orders(args: &Args, app: &App) -> Result<Vec<Order>> {
-    let words: Vec<Vec<String>> = args.roles.iter().map(|word| word.split(',').map(str::to_owned).collect()).collect();
-    let group = args.group.as_deref();
-    let Some(name) = &args.env else {
-        let root = &app.project;
-        if words.is_empty() {
-            return Ok(vec![Order::of_files(root, &args.config, group, None)?]);
-        }
-        return words.iter().map(|roles| Order::of_files(root, &args.config, group, Some(roles))).collect();
-    };
-    let environment = Environment::load(&app.project.root, name)?;
-    if words.is_empty() {
-        let groups: Vec<&Group> = match group {
-            Some(name) => vec![environment.group(name)?],
-            None => environment.groups.iter().filter(|g| !g.roles.is_empty()).collect(),
-        };
-        return groups.into_iter().map(|group| Order::of_environment(&environment, group, None)).collect();
-    }
-    let order = |roles: &Vec<String>| {
-        let group = match group {
-            Some(name) => environment.group(name)?,
-            None => group_of(&environment, roles)?,
-        };
-        Order::of_environment(&environment, group, Some(roles))
-    };
-    words.iter().map(order).collect()
-}
-
-/// The one group that has these roles.
-fn group_of<'a>(environment: &'a Environment, roles: &[String]) -> Result<&'a Group> {
-    let has = |g: &&Group| roles.iter().all(|role| g.roles.contains(role));
-    let found: Vec<&Group> = environment.groups.iter().filter(has).collect();
-    match (found.as_slice(), environment.groups.as_slice()) {
-        ([only], _) => Ok(*only),
-        ([], [only]) => Ok(only),
-        (several, all) => {
-            let names: Vec<&str> = if several.is_empty() {
-                all.iter().map(|g| g.name.as_str()).collect()
-            } else {
-                several.iter().map(|g| g.name.as_str()).collect()
-            };
-            let word = if several.is_empty() { "no group" } else { "more than one group" };
-            Err(Error::usage(format!("{word} of environment {} has the roles {}", environment.name, roles.join(", ")))
-                .hint(format!("Say whose base and variables are meant: --group {}", names.join(" or --group "))))
-        }
-    }
 }

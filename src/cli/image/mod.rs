@@ -96,8 +96,10 @@ enum What {
 pub fn run(args: &Args, app: &App) -> Result<()> {
     match &args.what {
         What::Bake(args) => bake::run(args, app),
-        What::Ls { place, json } if place.is_given() => list_baked(place, *json, app),
-        What::Ls { json, .. } => list(*json, app),
+        What::Ls { place, json } => match place.get()? {
+            image::Place::Cache => list(*json, app),
+            place => list_baked(&place, *json, app),
+        },
         What::Save { deployment, node, name } => {
             app.block_on(deployment::save_image(&app.project, deployment, node, &NewImage::plain(name), &app.cx))?;
             app.ui.note(&format!("image {name} is saved: use it with `image: {name}`"));
@@ -105,7 +107,7 @@ pub fn run(args: &Args, app: &App) -> Result<()> {
         }
         What::Rm { names, place } => {
             let removed = app.block_on(async {
-                let shelf = place.open(&app.project).await?;
+                let shelf = place.get()?.open(&app.project).await?;
                 image::remove(&shelf, names, &app.cx).await
             })?;
             removed.iter().for_each(|name| app.ui.note(&format!("image {name} is removed")));
@@ -113,7 +115,7 @@ pub fn run(args: &Args, app: &App) -> Result<()> {
         }
         What::Prune { keep, role, place, json } => {
             let removed = app.block_on(async {
-                let shelf = place.open(&app.project).await?;
+                let shelf = place.get()?.open(&app.project).await?;
                 image::prune(&shelf, usize::try_from(*keep).unwrap_or(usize::MAX), role.as_deref(), &app.cx).await
             })?;
             if *json { app.ui.json(&json!({ "removed": removed.removed, "used": removed.used })) } else { tell(&removed, app) }
@@ -155,7 +157,7 @@ fn list(json: bool, app: &App) -> Result<()> {
     Ok(())
 }
 
-fn list_baked(place: &Place, json: bool, app: &App) -> Result<()> {
+fn list_baked(place: &image::Place, json: bool, app: &App) -> Result<()> {
     let images: Vec<Baked> = app.block_on(async { place.open(&app.project).await?.list_with_users(&app.cx).await })?;
     if json {
         return app.ui.json(&images);

@@ -1,12 +1,8 @@
-//! Which images are meant: those of an environment's account, of a config's provider, of a region, or of the cache.
+//! The options that say which images are meant.
 
 use crate::base::error::Result;
-use crate::base::project::Project;
 use crate::cli::complete::environments;
-use crate::domain::config::{Config, Source};
-use crate::domain::deployment::Inputs;
-use crate::domain::environment::Environment;
-use crate::domain::image::{Shelf, shelf_of};
+use crate::domain::image;
 use clap_complete::engine::ArgValueCompleter;
 use std::path::PathBuf;
 
@@ -24,22 +20,7 @@ pub struct Place {
 }
 
 impl Place {
-    pub fn is_given(&self) -> bool {
-        self.env.is_some() || !self.config.is_empty() || self.region.is_some()
-    }
-
-    pub async fn open(&self, project: &Project) -> Result<Shelf> {
-        if let Some(name) = &self.env {
-            return shelf_of(project, &Environment::load(&project.root, name)?).await;
-        }
-        if let Some(region) = &self.region {
-            let text = format!("provider: aws\nregion: {}\n", serde_json::Value::from(region.as_str()));
-            let source = Source { name: "--region".to_owned(), dir: project.root.clone(), text };
-            return Shelf::open(project, &Config::from_sources(vec![source], None)?, Inputs::files(&[])).await;
-        }
-        if self.config.is_empty() {
-            return Ok(Shelf::cache(project));
-        }
-        Shelf::open(project, &Config::load(&self.config)?, Inputs::files(&self.config)).await
+    pub fn get(&self) -> Result<image::Place> {
+        image::Place::of(self.env.clone(), self.config.clone(), self.region.clone())
     }
 }

@@ -7,12 +7,14 @@
 mod bake;
 mod keep;
 mod order;
+mod place;
 mod recipe;
 mod shelf;
 
 pub use bake::{Bake, Step};
 pub use keep::{GroupImage, Removed, clean, of, plan, prune, remove, shelf_of};
 pub use order::{Order, Wanted};
+pub use place::Place;
 pub use recipe::{Base, Recipe};
 pub use shelf::{Baked, Shelf};
 

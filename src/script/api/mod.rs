@@ -25,6 +25,7 @@ pub mod files;
 pub mod forward;
 pub mod hosts;
 pub mod http;
+pub mod image;
 pub mod jobs;
 pub mod library;
 pub mod local;
@@ -86,6 +87,7 @@ pub fn register(engine: &mut Engine) {
         .register_global_module(exported_module!(forward::module).into())
         .register_global_module(exported_module!(hosts::module).into())
         .register_global_module(exported_module!(http::downloads).into())
+        .register_global_module(exported_module!(image::module).into())
         .register_global_module(exported_module!(jobs::module).into())
         .register_global_module(exported_module!(library::module).into())
         .register_global_module(exported_module!(local::module).into())
