@@ -72,16 +72,14 @@ impl Change {
         // What is taken out of the stack and left where it is loses nothing.
         let kept = effect == Effect::Remove && change.policy.as_deref() == Some("Retain");
         let loses_data = data && effect.loses() && !kept;
-        let mut causes: Vec<String> = change.causes.iter().map(words).collect();
-        causes.dedup();
         Self {
             refused: loses_data && !replace.contains(&name),
             kind: change.kind.clone(),
             physical_id: change.physical_id.clone(),
             policy: change.policy.clone(),
+            causes: why(&change.causes),
             name,
             effect,
-            causes,
             loses_data,
         }
     }
@@ -98,7 +96,22 @@ impl Change {
     }
 }
 
-/// `Engine (replaces) from parameter DatabaseEngine`
+/// The causes in words, each once. AWS names a property that a parameter changes twice, with the parameter and without.
+fn why(causes: &[Cause]) -> Vec<String> {
+    let explained = |cause: &Cause| {
+        let same = |other: &Cause| other.from.is_some() && (&other.attribute, &other.name) == (&cause.attribute, &cause.name);
+        cause.from.is_none() && causes.iter().any(same)
+    };
+    let mut out: Vec<String> = Vec::new();
+    for text in causes.iter().filter(|c| !explained(c)).map(words) {
+        if !out.contains(&text) {
+            out.push(text);
+        }
+    }
+    out
+}
+
+/// `Engine (replaces) from DatabaseEngine`
 fn words(cause: &Cause) -> String {
     let what = cause.name.as_deref().unwrap_or(match cause.attribute.as_str() {
         "Properties" | "" => "its properties",
@@ -207,5 +220,12 @@ mod tests {
         assert_eq!(cause("Properties", None, Some("Conditionally"), None), "its properties (may replace)");
         assert_eq!(cause("Tags", None, Some("Never"), None), "its tags");
         assert_eq!(cause("Metadata", None, None, None), "Metadata");
+        let size = |from: Option<&str>| Cause {
+            attribute: "Properties".to_owned(),
+            name: Some("MaxSize".to_owned()),
+            from: from.map(str::to_owned),
+            ..Cause::default()
+        };
+        assert_eq!(why(&[size(None), size(Some("WebMax")), size(Some("WebMax"))]), ["MaxSize from WebMax"]);
     }
 }

@@ -99,8 +99,9 @@ fn fate(policy: &str) -> String {
 
 fn parameters(plan: &Plan) -> Vec<Line> {
     let one = |v: &super::ValueChange| {
-        let (before, after) = (v.before.as_deref(), v.after.as_deref());
-        let text = match (before, after) {
+        let word = |text: &Option<String>| text.as_ref().map(|t| if t.is_empty() { "\"\"".to_owned() } else { t.clone() });
+        let (before, after) = (word(&v.before), word(&v.after));
+        let text = match (&before, &after) {
             (Some(before), Some(after)) => format!("  ~ {}: {before} → {after}", v.name),
             (None, Some(after)) => format!("  + {}: {after}", v.name),
             (Some(before), None) => format!("  - {}: {before}", v.name),
