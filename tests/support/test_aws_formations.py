@@ -34,9 +34,9 @@ class Formations(Case):
         self.assertIn('"username": "app"', secret)
         health = client("elbv2").describe_target_health(TargetGroupArn=outputs["WebTargets"])["TargetHealthDescriptions"]
         self.assertEqual({t["Target"]["Id"] for t in health}, set(self.instances()))
-        # All that can have tags says whose it is, except the launch template, which has none of its own.
+        # All that the formations can give tags to says whose it is.
         things = [r for r in control(f"resources?region={REGION}") if r["tags"].get("Env") != "staging"]
-        self.assertEqual({r["kind"] for r in things}, {"launch template", "listener", "network interface", "secret", "stack"})
+        self.assertEqual({r["kind"] for r in things}, {"listener", "network interface", "secret", "stack"})
         self.assertEqual(self.change("UPDATE", WebImage=self.other), {"WebGroup": "False", "WebTemplate": "False"})
         self.assertEqual({i["ImageId"] for i in self.instances().values()}, {self.other})
         self.assertEqual(self.delete(), "DELETE_COMPLETE")
