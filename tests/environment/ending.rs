@@ -97,6 +97,23 @@ fn a_creation_that_fails_is_explained_with_the_line_of_the_formation() {
     assert_eq!(place.left_over(), []);
 }
 
+/// AWS looks before it begins; its events only say how many mistakes there are.
+#[test]
+fn what_aws_finds_before_it_begins_is_named_by_resource() {
+    let place = Place::new("");
+    place.in_the_console(&format!(
+        "boto3.client('s3', region_name='{REGION}').create_bucket(Bucket='shop-files', \
+         CreateBucketConfiguration={{'LocationConstraint': '{REGION}'}})"
+    ));
+    let applied = place.apply(&place.plan());
+    assert_eq!(applied.status, Status::RollbackComplete);
+    let error = place.explained(&applied);
+    assert!(error.message().starts_with("stack shop-staging: Files (AWS::S3::Bucket) could not be made: "), "{error:?}");
+    assert!(error.message().contains("shop-files"), "{error:?}");
+    assert_eq!(error.details().places[0].file, "formations/shop.yml");
+    assert!(error.details().hints[0].contains("perhaps kept by a stack before it"), "{error:?}");
+}
+
 #[test]
 fn a_stuck_rollback_is_explained_and_continued_without_what_is_in_its_way() {
     let place = Place::new("");

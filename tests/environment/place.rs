@@ -62,7 +62,10 @@ impl Drop for Place {
             return;
         }
         let policy = opsrun::domain::deployment::aws_policy().to_string();
-        let actions = self.aws.actions(crate::aws::KEY).into_iter().map(|a| a.replace(":HeadObject", ":GetObject"));
+        let actions = self.aws.actions(crate::aws::KEY).into_iter().map(|a| {
+            let known = [(":HeadObject", ":GetObject"), (":HeadBucket", ":ListBucket"), ("tagging:", "tag:")];
+            known.iter().fold(a, |a, (call, action)| a.replace(call, action))
+        });
         let missing: Vec<String> = actions.filter(|a| !policy.contains(&format!("\"{a}\""))).collect();
         assert!(missing.is_empty(), "called, and not in the policy: {missing:?}");
     }

@@ -22,7 +22,8 @@ const KNOWN: [(&[&str], &str); 24] = [
     ),
     (
         &["alreadyexists", "already exists", "already taken", "is already in use"],
-        "Something of that name is there, outside this stack: delete it, or leave the name out of the formation, so that AWS makes one up.",
+        "Something of that name is there, outside this stack, perhaps kept by a stack before it: delete it, import it, or give it another \
+         name here; where the formation gives none, AWS makes one up.",
     ),
     (
         &["maximum number of", "limitexceeded", "limit exceeded", "quotaexceeded", "quota exceeded", "exceeded your", "too many"],

@@ -121,7 +121,7 @@ impl Stack {
         let mut waits = Waits::new(self.pace());
         loop {
             let found = tagged::all(&self.client, &self.environment.tags(), cx).await?;
-            let passing = found.iter().filter(|t| !t.seen || is_going(t)).count();
+            let passing = found.iter().filter(|t| is_going(t) || !(t.seen || is_kept(t, template.as_ref()))).count();
             if passing == 0 || start.elapsed() > self.settle {
                 let tell = |t: &Tagged| left(t, template.as_ref(), &self.environment.name, &self.client.region);
                 return Ok(found.iter().map(tell).collect());
@@ -135,6 +135,12 @@ impl Stack {
 /// It is on its way out.
 fn is_going(tagged: &Tagged) -> bool {
     tagged.state.as_deref().is_some_and(|s| matches!(s, "shutting-down" | "deleting" | "pending-deletion"))
+}
+
+/// It stays on purpose: there is no use in waiting for its end.
+fn is_kept(tagged: &Tagged, template: Option<&Template>) -> bool {
+    let entry = || template?.resource(tagged.tags.get(LOGICAL_ID)?);
+    tagged.arn.kind.ends_with("snapshot") || entry().is_some_and(|e| deletion_policy(e).starts_with("Retain"))
 }
 
 fn left(tagged: &Tagged, template: Option<&Template>, environment: &str, region: &str) -> LeftOver {

@@ -89,26 +89,6 @@ fn verb_of(name: &str) -> Result<Verb> {
     known.ok_or_else(|| Error::usage(format!("\"{name}\" is no verb that works on stacks")).hint(format!("They are {names}.")))
 }
 
-fn word(step: Step) -> &'static str {
-    match step {
-        Step::Make => "make",
-        Step::Review => "review",
-        Step::Change => "change",
-        Step::Join => "join",
-        Step::MakeAnew { ask: false } => "make_anew",
-        Step::MakeAnew { ask: true } => "ask_make_anew",
-        Step::FromTemplate => "from_template",
-        Step::UpdateOrRollBack => "update_or_roll_back",
-        Step::ContinueRollback => "continue_rollback",
-        Step::Deploy => "deploy",
-        Step::Show => "show",
-        Step::Delete => "delete",
-        Step::DeleteRetaining => "delete_retaining",
-        Step::Gone => "gone",
-        Step::Refuse(_) => "refuse",
-    }
-}
-
 fn step(host: &Host, of: &Handle, verb: &str) -> Result<ImmutableString> {
     let verb = verb_of(verb)?;
     let look = host.block_on(of.stack.look(&host.cx))?;
@@ -116,7 +96,7 @@ fn step(host: &Host, of: &Handle, verb: &str) -> Result<ImmutableString> {
     let status = look.map_or(Status::DeleteComplete, |l| l.status);
     match status::step(verb, status) {
         Step::Refuse(refusal) => Err(refusal.error(verb, &of.stack.name, status, &of.environment.name)),
-        step => Ok(word(step).into()),
+        step => Ok(step.name().into()),
     }
 }
 

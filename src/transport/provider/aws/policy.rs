@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 /// Actions that only look. IAM has no conditions for them.
-const READS: [&str; 16] = [
+const READS: [&str; 18] = [
     "DescribeAvailabilityZones",
     "DescribeImages",
     "DescribeInstanceTypeOfferings",
@@ -12,6 +12,8 @@ const READS: [&str; 16] = [
     "DescribeInternetGateways",
     "DescribeKeyPairs",
     "DescribeLaunchTemplateVersions",
+    "DescribeLaunchTemplates",
+    "DescribeNetworkInterfaces",
     "DescribeRouteTables",
     "DescribeSecurityGroups",
     "DescribeSnapshots",
@@ -54,7 +56,7 @@ const ON_OURS: [&str; 17] = [
 
 /// What stacks of environments take. What is in them takes what it takes: CloudFormation does that with these credentials, or
 /// with those of the environment's `role_arn` (which needs iam:PassRole).
-const STACKS: [&str; 24] = [
+const STACKS: [&str; 30] = [
     "cloudformation:ContinueUpdateRollback",
     "cloudformation:CreateChangeSet",
     "cloudformation:DeleteChangeSet",
@@ -80,6 +82,13 @@ const STACKS: [&str; 24] = [
     // Templates too large for a call, in the bucket that the environment names.
     "s3:GetObject",
     "s3:PutObject",
+    // Proof that nothing of an environment is left.
+    "autoscaling:DescribeAutoScalingGroups",
+    "elasticloadbalancing:DescribeListeners",
+    "elasticloadbalancing:DescribeLoadBalancers",
+    "elasticloadbalancing:DescribeTargetGroups",
+    "s3:ListBucket",
+    "tag:GetResources",
 ];
 
 /// Returns the policy document.
