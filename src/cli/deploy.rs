@@ -8,7 +8,7 @@ use crate::base::error::{Error, Result};
 use crate::base::event::Cx;
 use crate::base::secret::mask_texts;
 use crate::domain::config::Config;
-use crate::domain::deployment::{Deployment, open_awake};
+use crate::domain::deployment::{Deployment, hosts, open_awake};
 use crate::domain::resource::Mode;
 use crate::domain::role::Setting;
 use crate::domain::rollout::{Amount, Pace, Watch};
@@ -108,6 +108,12 @@ pub fn run(args: &Args, app: &App) -> Result<()> {
     let watch: Arc<dyn Watch> = Arc::new(Painter::new(&app.ui, cx, how.mode, args.json));
     let (started, begun) = (Timestamp::now(), Instant::now());
     let outcome = on_script_thread(&host, || deploy.run(&host, how, &watch))?;
+    if let (Ok(rollout), false, true, true) = (&outcome, args.check, args.roles.is_empty(), args.set.is_empty()) {
+        app.block_on(async {
+            hosts::mark(&app.project, &deployment, &rollout.succeeded(), &app.cx).await;
+            Ok(())
+        })?;
+    }
     drop(lock);
     let told = outcome.and_then(|rollout| {
         let mut doc = document(&args.name, &deploy, &rollout, how.mode, started, begun.elapsed());
@@ -133,6 +139,7 @@ fn wanted(args: &Args, app: &App, deployment: &Deployment, config: &Config) -> R
         Some(limit) => deployment.nodes().select(limit)?,
         None => deployment.nodes().clone(),
     };
+    let nodes = hosts::pushed_to(deployment, &nodes, &app.cx)?;
     if nodes.is_empty() {
         return Err(Error::usage(format!("deployment {} has no nodes", args.name))
             .hint(format!("Make some first: opsrun provision {}", args.name)));

@@ -382,3 +382,48 @@ fn a_status_shows_stack_machines_and_health_at_once() {
     assert!(out.contains("\"lifecycle\":\"InService\"") && out.contains("\"launch_template_version\":\"1\""), "{out}");
     assert!(shop.aws.changes().is_empty(), "{:?}", shop.aws.changes());
 }
+
+#[test]
+fn roles_are_pushed_to_machines_that_stay_and_written_on_them() {
+    let shop = Shop::new();
+    shop.stack("create", IMAGE, 1);
+    shop.boot();
+    shop.find();
+    shop.write("look.rhai", "for g in environment(\"staging\").look().groups { if g.name == \"worker\" { print(g.outdated); } }");
+    assert_eq!(shop.succeeds(&["look.rhai"]), "1\n", "nobody knows what it was made of");
+    let out = shop.fails(&["deploy", "shop-staging", "--limit", "web"]);
+    assert!(
+        out.contains("web-0 of auto-scaling groups get their roles by a new image")
+            && out.contains("opsrun manage staging deploy"),
+        "{out}"
+    );
+    let out = shop.run(&["deploy", "shop-staging"]);
+    assert_ok(&out);
+    assert!(
+        stdout(&out).contains("worker-0") && stderr(&out).contains("web-0 of auto-scaling groups"),
+        "{}{}",
+        stdout(&out),
+        stderr(&out)
+    );
+    assert_eq!(shop.succeeds(&["ssh", "shop-staging", "worker-0", "cat /root/marked"]), "one");
+    assert_eq!(shop.succeeds(&["look.rhai"]), "0\n");
+
+    // What the roles say changes: it shows, until it is pushed.
+    shop.environment("variables: { mark: two }\n");
+    assert_eq!(shop.succeeds(&["look.rhai"]), "1\n");
+    shop.succeeds(&["deploy", "shop-staging", "--check"]);
+    assert_eq!(shop.succeeds(&["look.rhai"]), "1\n", "a check changes nothing");
+    shop.write("push.rhai", "print(environment(\"staging\").push_roles([]));");
+    assert!(shop.succeeds(&["push.rhai"]).contains("[\"worker-0\"]"));
+    assert_eq!(shop.succeeds(&["ssh", "shop-staging", "worker-0", "cat /root/marked"]), "two");
+    assert_eq!(shop.succeeds(&["look.rhai"]), "0\n");
+
+    // Gone, they are forgotten.
+    shop.console(
+        "stacks.delete_stack(StackName='shop-staging')\n\
+         stacks.get_waiter('stack_delete_complete').wait(StackName='shop-staging', WaiterConfig={'Delay': 1, 'MaxAttempts': 60})",
+    );
+    shop.write("forget.rhai", "environment(\"staging\").forget_hosts();");
+    shop.succeeds(&["forget.rhai"]);
+    assert!(!shop.path("deployments/shop-staging").exists());
+}

@@ -10,6 +10,9 @@ use crate::base::event::Cx;
 use crate::base::project::Project;
 use crate::domain::config::{Config, Group, StackOf};
 use crate::domain::environment::Environment;
+use crate::domain::fleet::fold_names;
+use crate::domain::image;
+use crate::domain::node::NodeSet;
 use crate::transport::provider::aws::fleet::{Fleet, Of};
 use crate::transport::provider::aws::settings::Settings;
 use crate::transport::provider::calls::Unwritten;
@@ -42,6 +45,61 @@ pub async fn refresh(project: &Project, environment: &Environment, cx: &Cx) -> R
 /// The same, and learns who those are that nobody has met yet.
 pub async fn find(project: &Project, environment: &Environment, reach: &dyn Reach, cx: &Cx) -> Result<Deployment> {
     contact::catch_up(refresh(project, environment, cx).await?, reach, cx).await
+}
+
+/// Writes on these machines that they are now what the roles of their groups say, as images are marked: who looks knows which
+/// are outdated. That it could not be written is a warning.
+pub async fn mark(project: &Project, deployment: &Deployment, done: &NodeSet, cx: &Cx) {
+    if deployment.config.stack.is_none() || done.is_empty() {
+        return;
+    }
+    if let Err(error) = try_mark(project, deployment, done, cx).await {
+        cx.events.warn(format!("what was made of {} is not written on them: {error}", fold(done)));
+    }
+}
+
+async fn try_mark(project: &Project, deployment: &Deployment, done: &NodeSet, cx: &Cx) -> Result<()> {
+    let environment = Environment::load(&project.root, deployment.environment().unwrap_or_default())?;
+    let hashes = role_hashes(project, &environment, cx).await?;
+    let fleet = fleet_for(project, &environment)?;
+    for group in done.groups() {
+        let Some(hash) = hashes.get(group) else { continue };
+        let of_group = |n: &&NodeRecord| n.group == group && done.iter().any(|d| d.name == n.name);
+        let ids: Vec<String> = deployment.record.nodes.iter().filter(of_group).filter_map(|n| n.id.clone()).collect();
+        fleet.tag_role_hash(&ids, hash, cx).await?;
+    }
+    Ok(())
+}
+
+/// What the machines of each group with roles should be made of, as their images are marked.
+pub async fn role_hashes(project: &Project, environment: &Environment, cx: &Cx) -> Result<BTreeMap<String, String>> {
+    if environment.groups.iter().all(|g| g.roles.is_empty()) {
+        return Ok(BTreeMap::new());
+    }
+    let (_, images) = image::of(project, environment, false, cx).await?;
+    Ok(images.iter().filter_map(|i| Some((i.group.clone(), i.recipe()?.hash.clone()))).collect())
+}
+
+fn fold(nodes: &NodeSet) -> String {
+    let names = nodes.names();
+    fold_names(&names.iter().map(String::as_str).collect::<Vec<_>>())
+}
+
+/// Which of these nodes roles are pushed to: those that stay. The others get theirs by an image, which is told.
+pub fn pushed_to(deployment: &Deployment, nodes: &NodeSet, cx: &Cx) -> Result<NodeSet> {
+    let (passing, staying): (Vec<_>, Vec<_>) = nodes.iter().cloned().partition(|n| deployment.scaling_group(&n.name).is_some());
+    let (passing, staying): (NodeSet, NodeSet) = (passing.into_iter().collect(), staying.into_iter().collect());
+    if passing.is_empty() {
+        return Ok(staying);
+    }
+    let environment = deployment.environment().unwrap_or("NAME");
+    let what = format!("{} of auto-scaling groups get their roles by a new image", fold(&passing));
+    let command = format!("opsrun manage {environment} deploy");
+    if staying.is_empty() {
+        return Err(Error::usage(what).hint(format!("It bakes one and rolls it out: {command}")));
+    }
+    cx.events.info(format!("{what}: {command}"));
+    Ok(staying)
 }
 
 /// Everything about them, for a status: with what auto-scaling groups say. Writes nothing.

@@ -171,6 +171,16 @@ impl Deployment {
         &self.nodes
     }
 
+    /// The auto-scaling group that a node is of: it may go at any time, and what is made of it goes with it.
+    pub fn scaling_group(&self, node: &str) -> Option<&str> {
+        self.record.nodes.iter().find(|n| n.name == node)?.scaling_group.as_deref()
+    }
+
+    /// The nodes that stay until somebody ends them: those of no auto-scaling group.
+    pub fn staying(&self) -> NodeSet {
+        self.nodes.iter().filter(|n| self.scaling_group(&n.name).is_none()).cloned().collect()
+    }
+
     /// Returns a secret that the config names, read anew from the config files: the deployment's folder holds none.
     pub fn secret(&self, name: &str) -> Result<Option<Secret>> {
         Inputs::of(&self.record)

@@ -4,6 +4,7 @@ use super::Environment;
 use crate::base::error::Result;
 use crate::domain::config::tree::{self, Data};
 use crate::domain::config::{Config, Group, HostKeys, Source, StackOf};
+use crate::domain::image::DEBIAN_USER;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -50,7 +51,8 @@ impl Environment {
         let mut config = self.config("groups: {}")?;
         let group = |g: &super::Group| Group {
             name: g.name.clone(),
-            user: g.user.clone(),
+            // What is baked from no image of the user's is baked from Debian's.
+            user: g.user.clone().or_else(|| g.image.is_none().then(|| DEBIAN_USER.to_owned())),
             roles: g.roles.clone(),
             vars: g.variables.clone(),
             ..Group::default()

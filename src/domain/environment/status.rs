@@ -2,9 +2,10 @@
 
 use super::health::{self, Health, Short};
 use super::{Environment, hosts_of};
-use crate::base::error::Result;
+use crate::base::error::{Error, Result};
 use crate::base::event::Cx;
 use crate::base::project::Project;
+use crate::domain::deployment::hosts::role_hashes;
 use crate::domain::stack::{Output, Stack, Status as StackStatus};
 use crate::transport::provider::aws::fleet::Host;
 use jiff::Timestamp;
@@ -75,8 +76,8 @@ pub struct HostStatus {
     pub reason: Option<String>,
 }
 
-/// Looks at all of it at once. `wanted` are the hashes of what the machines of each group should be made of, as far as known.
-pub async fn look(project: &Project, environment: &Environment, wanted: &BTreeMap<String, String>, cx: &Cx) -> Result<Status> {
+/// Looks at all of it at once.
+pub async fn look(project: &Project, environment: &Environment, cx: &Cx) -> Result<Status> {
     let fleet = hosts_of(project, environment)?;
     let stack = async { Stack::open(environment).await?.look(cx).await };
     let health = async {
@@ -84,14 +85,20 @@ pub async fn look(project: &Project, environment: &Environment, wanted: &BTreeMa
         let groups = fleet.target_groups(&environment.stack, cx).await?;
         health::look(&fleet, &groups, &BTreeMap::new(), environment, cx).await
     };
-    let (stack, hosts, health) = futures::try_join!(stack, fleet.hosts(cx), health)?;
-    let hosts: Vec<HostStatus> = hosts.into_iter().map(|host| of_host(host, &health, wanted)).collect();
+    let wanted = async {
+        let found = role_hashes(project, environment, cx).await;
+        let unknown = |e: &Error| cx.events.warn(format!("which machines are outdated is not known: {e}"));
+        cx.cancel.check()?;
+        Ok(found.inspect_err(unknown).unwrap_or_default())
+    };
+    let (stack, hosts, health, wanted) = futures::try_join!(stack, fleet.hosts(cx), health, wanted)?;
+    let hosts: Vec<HostStatus> = hosts.into_iter().map(|host| of_host(host, &health, &wanted)).collect();
     let mut names: Vec<String> = environment.groups.iter().map(|g| g.name.clone()).collect();
     names.extend(hosts.iter().map(|h| h.group.clone()));
     let mut groups: Vec<GroupStatus> = Vec::new();
     for name in names {
         if groups.iter().all(|g| g.name != name) {
-            groups.push(of_group(&name, &hosts, wanted));
+            groups.push(of_group(&name, &hosts, &wanted));
         }
     }
     let seen = stack.as_ref();
@@ -193,6 +200,11 @@ impl Status {
     }
 }
 
+/// As much of a hash as people read.
+fn short(hash: &str) -> &str {
+    hash.get(..12).unwrap_or(hash)
+}
+
 impl GroupStatus {
     fn text(&self) -> String {
         let mut text = format!("{}: {} of {} running", self.name, self.running, self.hosts);
@@ -201,7 +213,9 @@ impl GroupStatus {
         }
         match (self.outdated, &self.role_hash) {
             (Some(0), _) | (None, _) | (_, None) => {}
-            (Some(outdated), Some(hash)) => text.push_str(&format!(", {outdated} not made of the current roles ({hash})")),
+            (Some(outdated), Some(hash)) => {
+                text.push_str(&format!(", {outdated} not made of the current roles ({})", short(hash)))
+            }
         }
         text
     }
@@ -219,7 +233,7 @@ impl HostStatus {
         parts.extend(self.lifecycle.clone().filter(|l| l != "InService"));
         parts.extend(self.role_hash.as_ref().map(|hash| {
             let old = if self.current == Some(false) { ", not the current ones" } else { "" };
-            format!("roles {hash}{old}")
+            format!("roles {}{old}", short(hash))
         }));
         parts.join(", ")
     }

@@ -13,7 +13,7 @@ mod shelf;
 
 pub use bake::{Bake, Step};
 pub use keep::{GroupImage, Removed, clean, of, plan, prune, remove, shelf_of};
-pub use order::{Order, Wanted};
+pub use order::{DEBIAN_USER, Order, Wanted};
 pub use place::Place;
 pub use recipe::{Base, Recipe};
 pub use shelf::{Baked, Shelf};

@@ -17,7 +17,7 @@ use std::path::PathBuf;
 const EXPIRES: &str = "6h";
 /// What is baked from when an environment does not say: Debian's own parameters.
 const DEBIAN: &str = "/aws/service/debian/release/12/latest/";
-const DEBIAN_USER: &str = "admin";
+pub const DEBIAN_USER: &str = "admin";
 /// Options of a group that matter to the machine of a bake.
 const OPTIONS: [&str; 6] = ["instance_type", "volume_type", "volume_size", "instance_profile", "cpus", "memory"];
 

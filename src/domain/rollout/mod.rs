@@ -53,7 +53,7 @@ pub struct BatchDone {
 }
 
 /// What came of all nodes.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Rollout {
     /// In the order of the nodes.
     pub nodes: Vec<NodeOutcome>,
@@ -136,6 +136,12 @@ impl Rollout {
         }
         self.broken = done.broken;
         self.interrupted = done.interrupted;
+    }
+
+    /// Nodes that are now as was wanted.
+    pub fn succeeded(&self) -> NodeSet {
+        let good = |n: &&NodeOutcome| self.broken.is_none() && matches!(n.state(), State::Ok | State::Changed);
+        self.nodes.iter().filter(good).map(|n| n.node.clone()).collect()
     }
 
     /// How many nodes ended so.

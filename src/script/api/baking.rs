@@ -54,11 +54,6 @@ impl Known {
         Ok(self.images.iter().map(|image| (image.group.clone(), id(image))).collect())
     }
 
-    /// What the machines of each group should be made of.
-    fn hashes(&self) -> BTreeMap<String, String> {
-        self.images.iter().filter_map(|image| Some((image.group.clone(), image.recipe()?.hash.clone()))).collect()
-    }
-
     fn maps(&self) -> Array {
         let map = |image: &GroupImage| {
             let stays = self.stays(image);
@@ -73,11 +68,6 @@ impl Known {
         };
         self.images.iter().map(map).collect()
     }
-}
-
-/// What the machines of each group should be made of, as a hash over their roles, variables and base.
-pub(super) fn role_hashes(host: &Host, environment: &Environment) -> Result<BTreeMap<String, String>> {
-    Known::find(host, environment).map(|known| known.hashes())
 }
 
 fn bake(context: &NativeCallContext, environment: &Environment, options: Map) -> Result<Map> {

@@ -1,6 +1,5 @@
 //! The machines of an environment: how they are, what is made of them.
 
-use super::baking::role_hashes;
 use crate::base::error::{Error, Kind, Result};
 use crate::base::suggest::did_you_mean;
 use crate::domain::deployment::hosts;
@@ -13,11 +12,9 @@ use crate::script::{Host, Placed, ScriptResult};
 use rhai::plugin::{Dynamic, NativeCallContext, export_module};
 use rhai::{Array, Map};
 use serde_json::json;
-use std::collections::BTreeMap;
 
 /// One group's roles for one group's machines.
 struct Push {
-    group: String,
     nodes: NodeSet,
     roles: Vec<String>,
 }
@@ -33,7 +30,7 @@ fn push(context: &NativeCallContext, host: &Host, environment: &Environment, onl
     let pushes = environment.groups.iter().filter(|g| environment.stays(&template, &g.name)).filter_map(|group| {
         let nodes: NodeSet = deployment.nodes().iter().filter(|n| n.group == group.name).cloned().collect();
         let roles: Vec<String> = group.roles.iter().filter(|r| only.is_empty() || only.contains(r)).cloned().collect();
-        (!nodes.is_empty() && !roles.is_empty()).then(|| Push { group: group.name.clone(), nodes, roles })
+        (!nodes.is_empty() && !roles.is_empty()).then(|| Push { nodes, roles })
     });
     let pushes: Vec<Push> = pushes.collect();
     let Some(lock) = (!pushes.is_empty()).then(|| deployment.lock("opsrun, bringing roles to machines")).transpose()? else {
@@ -53,32 +50,17 @@ fn push(context: &NativeCallContext, host: &Host, environment: &Environment, onl
     }
     drop(lock);
     if only.is_empty() {
-        mark(host, environment, &done)?;
+        let all = done.iter().fold(NodeSet::default(), |all, push| all.union(&push.nodes));
+        host.block_on_to_the_end(async {
+            hosts::mark(host.project(), &deployment, &all, &host.cx).await;
+            Ok(())
+        })?;
     }
     match failed.len() {
         0 => Ok(done.iter().flat_map(|p| p.nodes.names()).collect()),
         1 => Err(failed.remove(0)),
         n => Err(Error::new(Kind::Command, format!("roles failed in {n} groups")).with_failed(failed)),
     }
-}
-
-/// Writes on machines what was made of them.
-fn mark(host: &Host, environment: &Environment, pushes: &[&Push]) -> Result<()> {
-    if pushes.is_empty() {
-        return Ok(());
-    }
-    let hashes = role_hashes(host, environment)?;
-    host.block_on_to_the_end(async {
-        let fleet = hosts::fleet_for(host.project(), environment)?;
-        let machines = fleet.hosts(&host.cx).await?;
-        for push in pushes {
-            let Some(hash) = hashes.get(&push.group) else { continue };
-            let old = machines.iter().filter(|m| m.group == push.group && m.role_hash.as_ref() != Some(hash));
-            let ids: Vec<String> = old.map(|m| m.id.clone()).collect();
-            fleet.tag_role_hash(&ids, hash, &host.cx).await?;
-        }
-        Ok(())
-    })
 }
 
 #[export_module]
@@ -97,12 +79,7 @@ pub mod module {
     #[rhai_fn(pure, return_raw)]
     pub fn look(context: NativeCallContext, e: &mut Environment) -> ScriptResult<Map> {
         let host = Host::of(&context);
-        // Where the files are in no state to tell, all else is still to be seen.
-        let wanted = role_hashes(&host, e).unwrap_or_else(|error| {
-            host.cx.events.warn(format!("which roles are current is not known: {error}"));
-            BTreeMap::new()
-        });
-        let status = host.block_on(status::look(host.project(), e, &wanted, &host.cx))?;
+        let status = host.block_on(status::look(host.project(), e, &host.cx))?;
         let mut map = from_json(&json!(status)).try_cast::<Map>().unwrap_or_default();
         map.insert("text".into(), status.text().trim_end().to_owned().into());
         Ok(map)

@@ -43,7 +43,8 @@ fn how(host: &Host, options: Map) -> Result<How> {
     Ok(How { pace, mode })
 }
 
-fn outcome_map(rollout: &Rollout) -> Map {
+/// As `apply_role` returns it.
+pub fn outcome_map(rollout: &Rollout) -> Map {
     let changed: NodeSet = rollout.nodes.iter().filter(|n| n.state() == State::Changed).map(|n| n.node.clone()).collect();
     let mut map = Map::new();
     map.insert("changed".into(), (!changed.is_empty()).into());
