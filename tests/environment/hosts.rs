@@ -372,9 +372,9 @@ fn a_status_shows_stack_machines_and_health_at_once() {
     for words in [
         "staging: stack shop-staging in eu-central-1 is CREATE_COMPLETE",
         "group       web: 2 of 2 running, 1 healthy",
-        "group       worker: 1 of 1 running\n",
+        "group       worker: 1 of 1 running, 1 not made of the current roles (",
         "unhealthy (Request timed out)",
-        "roles 0a1b2c3d4e5f",
+        "roles 0a1b2c3d4e5f, not the current ones",
         "drift       not looked for: opsrun manage staging plan --drift",
     ] {
         assert!(out.contains(words), "no \"{words}\" in {out}");
