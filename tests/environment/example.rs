@@ -2,7 +2,7 @@
 //! behind a bridge, its machines are real sshds with files of their own; a role `nginx` that only writes a file stands in for the
 //! library's, because no systemd runs there (`tests/roles_library.rs` has the real one).
 
-use crate::aws::{REGION, python};
+use crate::aws::{KEY, REGION, python};
 use crate::lab::stdout;
 use crate::shop::{Shop, said};
 use serde_json::Value;
@@ -114,4 +114,9 @@ fn from_init_to_decommission() {
     // The key pair was there before, the snapshot is what the database's DeletionPolicy asks for.
     assert_eq!(left.len(), before + 1, "{left:#?}");
     assert!(left.iter().any(|l| l.contains("snapshot")), "{left:#?}");
+
+    let policy = stdout(&shop.command(&["aws", "policy"]).output().unwrap());
+    let actions = shop.aws.actions(KEY);
+    let missing: Vec<&String> = actions.iter().filter(|action| !policy.contains(&format!("\"{action}\""))).collect();
+    assert!(missing.is_empty(), "called, and not in what `opsrun aws policy` prints: {missing:?}");
 }

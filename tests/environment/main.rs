@@ -7,6 +7,7 @@ mod ending;
 mod example;
 mod hosts;
 mod image;
+mod kill;
 #[path = "../common/lab.rs"]
 mod lab;
 mod notify;

@@ -123,3 +123,59 @@ fn a_failure_is_explained_and_run_again() {
     let said = shop.fails(1, &["update", "--yes", "--replace=Toppic"]);
     assert!(said.contains("Toppic") && said.contains("Did you mean"), "{said}");
 }
+
+#[test]
+fn credentials_that_expire_half_way_are_told_and_the_next_run_goes_on() {
+    let shop = Shop::small();
+    shop.aws.script(&json!([{ "do": "expired", "action": "DescribeStackEvents" }]));
+    let said = shop.fails(1, &["commission", "--yes"]);
+    assert!(said.to_lowercase().contains("expired"), "{said}");
+    shop.aws.script(&json!([]));
+    let said = shop.succeeds(&["commission", "--yes"]);
+    assert!(said.contains("CREATE_COMPLETE") || said.contains("nothing to change"), "{said}");
+    shop.aws.assert_exactly(REGION, &[("stack", 1), ("bucket", 1), ("topic", 1)], &shop.story());
+}
+
+/// Workers that are instances of the stack itself: they stay, and get their roles pushed.
+const WORKERS: usize = 10;
+
+#[test]
+fn a_role_that_fails_on_two_of_ten_hosts_names_them() {
+    let shop = crate::kill::heads();
+    let worker = |n: usize| {
+        format!(
+            "  Worker{n}:\n    Type: AWS::EC2::Instance\n    Properties:\n      ImageId: !Ref WorkerImage\n      InstanceType: t3.small\n      \
+         KeyName: shop\n      Tags: [{{ Key: App, Value: shop }}, {{ Key: Env, Value: staging }}, {{ Key: Group, Value: worker }}]\n"
+        )
+    };
+    let workers: String = (0..WORKERS).map(worker).collect();
+    shop.write(
+        "formations/heads.yml",
+        &format!("Parameters: {{ WorkerImage: {{ Type: 'AWS::EC2::Image::Id' }} }}\nResources:\n{workers}"),
+    );
+    let common = std::fs::read_to_string(shop.path("environments/common.yml")).unwrap();
+    let common = common.replace("  web: { min: 2,", "  worker: {");
+    shop.write("environments/common.yml", &common);
+    shop.write(
+        "roles/mark/main.rhai",
+        "fn apply(nodes, vars) { nodes.sh(`test ! -e /etc/broken && echo ${vars.said} > /etc/mark`); }",
+    );
+    let status =
+        |shop: &Shop| -> Value { serde_json::from_str(&crate::lab::stdout(&shop.manage(&["status", "--json"]))).unwrap() };
+    shop.succeeds(&["commission", "--yes"]);
+    assert!(shop.aws.calls_of("CreateImage").is_empty(), "an image would replace them\n{}", shop.story());
+    assert_eq!(status(&shop)["groups"][0]["outdated"], 0, "{:#}", status(&shop));
+    let broken = shop.command(&["exec", "shop-staging", "worker-3,worker-7", "--", "touch /etc/broken"]).output().unwrap();
+    assert!(broken.status.success(), "{}", said(&broken));
+    shop.write("environments/staging.yml", "variables: { said: two }\n");
+    let said = shop.fails(1, &["deploy", "--yes"]);
+    assert!(said.contains("worker-3") && said.contains("worker-7") && said.contains("2 of 10"), "{said}");
+    assert_eq!(status(&shop)["groups"][0]["outdated"], WORKERS, "{:#}", status(&shop));
+    let mended = shop.command(&["exec", "shop-staging", "worker-3,worker-7", "--", "rm /etc/broken"]).output().unwrap();
+    assert!(mended.status.success(), "{}", self::said(&mended));
+    shop.succeeds(&["deploy", "--roles=mark", "--yes"]);
+    shop.succeeds(&["deploy", "--yes"]);
+    assert_eq!(status(&shop)["groups"][0]["outdated"], 0, "{:#}", status(&shop));
+    let said = shop.fails(1, &["deploy", "--roles=marc", "--yes"]);
+    assert!(said.contains("marc"), "{said}");
+}

@@ -12,21 +12,34 @@ use clap_complete::engine::{ArgValueCompleter, CompletionCandidate};
 use serde_json::json;
 use std::ffi::OsStr;
 
-/// Look after environments of an application: many template files as one stack
+/// Look after environments of an application: images, one stack of many template files, machines, roles
 #[derive(clap::Args, Debug)]
 #[command(
     subcommand_value_name = "VERB",
     subcommand_help_heading = "Verbs",
     after_help = "\
+Procedures (stdlib/manage.rhai; those of the project's scripts/manage.rhai go before them, and add to them):
+  plan           Show what commission or update would change
+  commission     Build the environment, or bring it to what its files say
+  update         The same, of one that is there
+  deploy         Bring roles to its machines: pushed, or by new images
+  status         Show stack, machines, health, and who has an older role
+  decommission   Remove it, and prove that nothing is left
+  clean          Remove its images that nobody uses
+
 Examples:
   opsrun manage ls                        the environments of this project
   opsrun manage staging init              writes environments/common.yml and environments/staging.yml, which work as they are
   opsrun manage staging template          the formations of staging, merged and checked, as one template
-  opsrun manage staging parameters        what its parameters get, and from where
+  opsrun manage staging plan              what would change; nothing is changed
+  opsrun manage staging commission        images, stack, machines, roles, health; run again, it goes on
+  opsrun manage staging deploy --help     what a verb takes
+  opsrun manage staging status --json
 
 An environment is environments/<name>.yml over environments/common.yml: app, env, region, formations (template files, or names
-of those that come with opsrun), groups, variables, parameters, secrets, stack, protected, bucket, role_arn, stack_policy,
-notify (who is told when a long verb has ended: email, slack, command; when: always or failure)."
+of those that come with opsrun), groups, variables, parameters, secrets, stack, protected, bucket, role_arn, stack_policy, health,
+notify. Without a terminal to ask on, verbs that change something need --yes.
+Ends with 0 when it is done, 1 when it failed, 2 when nothing was touched because of bad input, 130 when interrupted."
 )]
 pub struct Args {
     /// The environment, or `ls`
@@ -84,7 +97,7 @@ fn init(name: &str, app: &App) -> Result<()> {
     for path in written {
         app.ui.note(&format!("written: {}", path.display()));
     }
-    app.ui.note(&format!("Look through them; then: opsrun manage {name} template"));
+    app.ui.note(&format!("Look through them; then: opsrun manage {name} plan"));
     Ok(())
 }
 

@@ -34,21 +34,13 @@ impl Known {
         self.environment.stays(&self.template, &image.group)
     }
 
-    /// The image, where there is nothing to be done about it.
-    fn ready<'a>(&self, image: &'a GroupImage) -> Option<&'a str> {
-        if image.bake.is_none() {
-            return image.id();
-        }
-        image.found.as_ref().filter(|f| f.state == "available").map(|f| f.id.as_str())
-    }
-
     /// What each group has now: its image, or what the stack has, or what it would be baked from.
     fn ids(&self, host: &Host) -> Result<BTreeMap<String, String>> {
         let stack = stack::open(host, &self.environment)?;
         let present = host.block_on(stack.stack.look(&host.cx))?.map(|l| l.parameters).unwrap_or_default();
         let id = |image: &GroupImage| {
             let of_stack = self.environment.group(&image.group).ok().and_then(|g| present.get(&g.image_parameter()));
-            let ready = self.ready(image).filter(|_| !self.stays(image));
+            let ready = ready(image).filter(|_| !self.stays(image));
             ready.or(of_stack.map(String::as_str)).unwrap_or(&image.base.id).to_owned()
         };
         Ok(self.images.iter().map(|image| (image.group.clone(), id(image))).collect())
@@ -62,12 +54,20 @@ impl Known {
                 "roles": image.roles,
                 "base": image.base.id,
                 "name": image.recipe().filter(|_| !stays).map(image::Recipe::name),
-                "id": if stays { Some(image.base.id.as_str()) } else { self.ready(image) },
+                "id": if stays { Some(image.base.id.as_str()) } else { ready(image) },
                 "baked": image.bake.is_some() && !stays,
             }))
         };
         self.images.iter().map(map).collect()
     }
+}
+
+/// The image, where there is nothing to be done about it.
+fn ready(image: &GroupImage) -> Option<&str> {
+    if image.bake.is_none() {
+        return image.id();
+    }
+    image.found.as_ref().filter(|f| f.state == "available").map(|f| f.id.as_str())
 }
 
 fn bake(context: &NativeCallContext, environment: &Environment, options: Map) -> Result<Map> {
@@ -85,7 +85,9 @@ fn bake(context: &NativeCallContext, environment: &Environment, options: Map) ->
     host.must_act(context, &Call::changes("bake_images", &environment.name))?;
     let known = Known::find(&host, environment)?;
     let wanted = |image: &&GroupImage| {
-        groups.as_ref().is_none_or(|groups| groups.contains(&image.group)) && !known.stays(image) && known.ready(image).is_none()
+        // A bake that was cut off after its image was there has its machine still.
+        let to_do = ready(image).is_none() || image.bake.as_ref().is_some_and(Bake::is_kept);
+        groups.as_ref().is_none_or(|groups| groups.contains(&image.group)) && !known.stays(image) && to_do
     };
     let mut bakes: Vec<Bake> = Vec::new();
     for bake in known.images.iter().filter(wanted).filter_map(|image| image.bake.as_ref()) {
