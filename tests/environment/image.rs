@@ -276,6 +276,11 @@ fn images_in_use_are_refused_and_old_ones_go_with_their_snapshots() {
     assert!(said.contains("in use by launch template heads (version 1)"), "{said}");
     kitchen.0.assert_untouched("one is in use: none is removed");
 
+    let policy = stdout(&kitchen.succeeds(&["aws", "policy"]));
+    let missing = |action: &String| !policy.contains(&format!("\"{action}\""));
+    let missing: Vec<String> = kitchen.0.aws.actions(crate::aws::KEY).into_iter().filter(missing).collect();
+    assert!(missing.is_empty(), "called, and not in the policy: {missing:?}");
+
     let out = kitchen.succeeds(&["image", "prune", "--keep", "1", "--env", "staging", "--json"]);
     let done: Value = serde_json::from_str(&stdout(&out)).unwrap();
     assert_eq!(done["removed"], json!([made[2].0]));
@@ -288,6 +293,26 @@ fn images_in_use_are_refused_and_old_ones_go_with_their_snapshots() {
     let out = kitchen.run(&["image", "rm", &made[3].0, "--env", "staging"]);
     let said = stderr(&out);
     assert!(out.status.code() == Some(2) && said.contains(&format!("there is no image \"{}\"", made[3].0)), "{said}");
+}
+
+#[test]
+fn a_base_named_by_a_pattern_stays_until_it_is_refreshed() {
+    let kitchen = Kitchen::new(&group("web", "hello").replace(BASE, "{ name: \"debian-12-*\", owner: self }"));
+    let publish = |name: &str| {
+        kitchen.console(&format!(
+            "print(ec2.register_image(Name='{name}', Architecture='x86_64', RootDeviceName='/dev/sda1', VirtualizationType='hvm', \
+             BlockDeviceMappings=[{{'DeviceName': '/dev/sda1', 'Ebs': {{'VolumeSize': 8}}}}])['ImageId'])"
+        ))
+    };
+    let first = publish("debian-12-1");
+    assert_eq!(kitchen.bake(&[])[0]["base"], json!(first));
+    let second = publish("debian-12-2");
+    assert_eq!(kitchen.bake(&[])[0]["made"], false, "a newer base alone is no reason to bake");
+    kitchen.write("roles/hello/files/n", "1");
+    assert_eq!(kitchen.bake(&[])[0]["base"], json!(first));
+    let refreshed = kitchen.bake(&["--refresh-images"]).remove(0);
+    assert_eq!((&refreshed["base"], &refreshed["made"]), (&json!(second), &json!(true)));
+    assert_eq!(kitchen.bake(&[])[0]["made"], false, "and the newer one stays in turn");
 }
 
 /// Killed between the two halves of a removal.

@@ -110,7 +110,9 @@ pub fn run(args: &Args, app: &App) -> Result<()> {
                 let shelf = place.get()?.open(&app.project).await?;
                 image::remove(&shelf, names, &app.cx).await
             })?;
-            removed.iter().for_each(|name| app.ui.note(&format!("image {name} is removed")));
+            for name in removed {
+                app.ui.note(&format!("image {name} is removed"));
+            }
             Ok(())
         }
         What::Prune { keep, role, place, json } => {
@@ -118,12 +120,16 @@ pub fn run(args: &Args, app: &App) -> Result<()> {
                 let shelf = place.get()?.open(&app.project).await?;
                 image::prune(&shelf, usize::try_from(*keep).unwrap_or(usize::MAX), role.as_deref(), &app.cx).await
             })?;
-            if *json { app.ui.json(&json!({ "removed": removed.removed, "used": removed.used })) } else { tell(&removed, app) }
+            if *json {
+                return app.ui.json(&json!({ "removed": removed.removed, "used": removed.used }));
+            }
+            tell(&removed, app);
+            Ok(())
         }
     }
 }
 
-fn tell(done: &Removed, app: &App) -> Result<()> {
+fn tell(done: &Removed, app: &App) {
     for name in &done.removed {
         app.ui.note(&format!("image {name} is removed"));
     }
@@ -133,7 +139,6 @@ fn tell(done: &Removed, app: &App) -> Result<()> {
     if done.removed.is_empty() && done.used.is_empty() {
         app.ui.note("nothing to remove");
     }
-    Ok(())
 }
 
 fn list(json: bool, app: &App) -> Result<()> {

@@ -37,9 +37,9 @@ pub struct Bake {
 #[derive(Debug)]
 pub enum Step {
     /// Nothing: there is the image.
-    Done(Baked),
+    Done(Box<Baked>),
     /// The roles are to be brought to this machine, and then it is to be cleaned.
-    Roles(Deployment),
+    Roles(Box<Deployment>),
     /// The machine is cleaned: it is to be made an image.
     Image,
 }
@@ -74,7 +74,7 @@ impl Bake {
                 image.check(&self.recipe)?;
                 let image = shelf.wait(image, cx).await?;
                 self.remove_machine(cx).await?;
-                return Ok(Step::Done(image));
+                return Ok(Step::Done(Box::new(image)));
             }
         }
         // Those of an image of this name that was removed, and whose removal was cut off.
@@ -96,7 +96,7 @@ impl Bake {
                 self.remove_machine(cx).await?;
             }
         }
-        self.make(reach, cx).await.map(Step::Roles)
+        self.make(reach, cx).await.map(|made| Step::Roles(Box::new(made)))
     }
 
     async fn make(&self, reach: &dyn Reach, cx: &Cx) -> Result<Deployment> {
@@ -112,7 +112,7 @@ impl Bake {
 
     /// Takes the machine's identity away, and writes down that it is gone. Nobody can log in there after this.
     pub async fn clean(&self, deployment: &Deployment, reach: &dyn Reach, cx: &Cx) -> Result<()> {
-        let node = self.machine(deployment)?;
+        let node = machine(deployment)?;
         let command = command(deployment)?;
         let journal = Store::new(&self.project.deployments(), deployment.name())?.journal();
         let intent = journal.intend(CLEANED, Vec::new(), vec![node.name.clone()])?;
@@ -174,11 +174,6 @@ impl Bake {
         Ok(status.nodes.iter().any(|n| n.status != deployment::NodeState::Missing))
     }
 
-    fn machine(&self, deployment: &Deployment) -> Result<Arc<Node>> {
-        let gone = || Error::new(Kind::NotFound, format!("the machine of {} is not there", deployment.name()));
-        deployment.nodes().iter().next().cloned().ok_or_else(gone)
-    }
-
     fn cleaning(&self) -> Result<Cleaning> {
         let entries = Store::new(&self.project.deployments(), &self.deployment())?.journal().read()?;
         let last = entries.iter().rev().find(|e| e.action == CLEANED);
@@ -188,6 +183,11 @@ impl Bake {
             _ => Cleaning::No,
         })
     }
+}
+
+fn machine(deployment: &Deployment) -> Result<Arc<Node>> {
+    let gone = || Error::new(Kind::NotFound, format!("the machine of {} is not there", deployment.name()));
+    deployment.nodes().iter().next().cloned().ok_or_else(gone)
 }
 
 /// The cleaning of a machine that we reach with this deployment's key.

@@ -22,7 +22,7 @@ pub struct GroupImage {
     pub base: Base,
     /// How it is to be baked; none for a group without roles, which starts from the base itself.
     pub bake: Option<Bake>,
-    /// The image, where it is there.
+    /// The image, where it is there and there is nothing left to do for it.
     pub found: Option<Baked>,
 }
 
@@ -68,7 +68,9 @@ pub async fn of(project: &Project, environment: &Environment, refresh: bool, cx:
         let order = Order::of_environment(environment, group, None)?;
         let base = bases.find(&order.app, &order.base, cx).await.context(at)?;
         let bake = Bake::new(project, order.clone(), order.recipe(project, base.clone()).context(at)?);
-        let found = known.iter().find(|i| i.name == bake.recipe.name() && !i.is_failed()).cloned();
+        // Where its machine is still there, a bake was cut off at its end: the next one only removes that.
+        let ready = |i: &&Baked| i.name == bake.recipe.name() && !i.is_failed() && !bake.is_kept();
+        let found = known.iter().find(ready).cloned();
         if let Some(found) = &found {
             found.check(&bake.recipe)?;
         }

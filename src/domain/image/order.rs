@@ -58,13 +58,12 @@ impl Order {
         let mut config = environment.config("groups: {}")?;
         let kind = group.instance_type.clone();
         let arm = kind.as_deref().is_some_and(is_arm);
-        let (base, user) = match &group.image {
-            Some(choice) => (choice.clone(), group.user.clone()),
-            None => {
-                let architecture = if arm { "arm64" } else { "amd64" };
-                let user = group.user.clone().unwrap_or_else(|| DEBIAN_USER.to_owned());
-                (Choice::Word(format!("{PARAMETER}{DEBIAN}{architecture}")), Some(user))
-            }
+        let (base, user) = if let Some(choice) = &group.image {
+            (choice.clone(), group.user.clone())
+        } else {
+            let architecture = if arm { "arm64" } else { "amd64" };
+            let user = group.user.clone().unwrap_or_else(|| DEBIAN_USER.to_owned());
+            (Choice::Word(format!("{PARAMETER}{DEBIAN}{architecture}")), Some(user))
         };
         let options = kind.map(|kind| ("instance_type".to_owned(), Value::String(kind))).into_iter().collect();
         let vars = group.variables.clone();

@@ -154,7 +154,7 @@ impl Shelf {
                 let lines = images.list()?;
                 let mut baked: Vec<Baked> =
                     lines.iter().filter(|l| l.image.facts.contains_key(ROLE_HASH)).map(Baked::of_cache).collect();
-                baked.sort_by(|a, b| a.created.cmp(&b.created));
+                baked.sort_by_key(|image| image.created);
                 Ok(baked)
             }
         }

@@ -87,7 +87,7 @@ fn kept(host: &Host, bake: &Bake, error: Error) -> Error {
 fn steps(host: &Host, shelf: &Shelf, bake: &Bake, fresh: bool, watch: &Arc<dyn Watch>) -> Result<Fresh> {
     let (client, cx, name) = (host.client(), &host.cx, bake.recipe.name());
     match host.block_on_to_the_end(bake.begin(shelf, fresh, &client, cx))? {
-        Step::Done(image) => return Ok(Fresh { image, made: false }),
+        Step::Done(image) => return Ok(Fresh { image: *image, made: false }),
         Step::Image => cx.events.info(format!("going on with {name}, whose machine is cleaned")),
         Step::Roles(machine) => {
             // Nobody else may work on it.

@@ -91,6 +91,9 @@ const STACKS: [&str; 30] = [
     "tag:GetResources",
 ];
 
+/// Who uses an image is asked before it is removed.
+const USERS: [&str; 2] = ["autoscaling:DescribeAutoScalingGroups", "autoscaling:DescribeLaunchConfigurations"];
+
 /// Returns the policy document.
 pub fn document() -> Value {
     let actions = |names: &[&str]| names.iter().map(|n| format!("ec2:{n}")).collect::<Vec<_>>();
@@ -101,6 +104,7 @@ pub fn document() -> Value {
             { "Sid": "WhoAmI", "Effect": "Allow", "Action": "sts:GetCallerIdentity", "Resource": "*" },
             { "Sid": "NamesOfImages", "Effect": "Allow", "Action": "ssm:GetParameter", "Resource": "*" },
             { "Sid": "Stacks", "Effect": "Allow", "Action": STACKS, "Resource": "*" },
+            { "Sid": "UsersOfImages", "Effect": "Allow", "Action": USERS, "Resource": "*" },
             { "Sid": "Make", "Effect": "Allow", "Action": actions(&MAKES), "Resource": "*" },
             {
                 "Sid": "ChangeWhatIsOurs",
