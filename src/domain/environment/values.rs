@@ -108,7 +108,8 @@ impl Environment {
                     .hint(format!("Write it into {}: `parameters: {{ {name}: … }}`.", self.files.join(" or "))));
             };
             let value = match value {
-                Content::Plain(text) if hidden.contains(&name) => Content::Hidden(Secret::new(text)),
+                // A default stands in the template for all to read: hiding a word like `none` would only blot our own messages.
+                Content::Plain(text) if hidden.contains(&name) && origin != Origin::Default => Content::Hidden(Secret::new(text)),
                 other => other,
             };
             let value = Value { name: name.to_owned(), value, origin };
