@@ -56,7 +56,7 @@ pub struct Change {
     pub policy: Option<String>,
     /// Why: the properties that differ, and what they get their new values from.
     pub causes: Vec<String>,
-    /// It holds data that would be lost.
+    /// It holds data that would be gone from the stack.
     pub loses_data: bool,
     /// It is not done, as long as `--replace` does not name it.
     pub refused: bool,
@@ -81,6 +81,15 @@ impl Change {
             name,
             effect,
             loses_data,
+        }
+    }
+
+    /// What becomes of its data, in words.
+    pub fn data_fate(&self) -> &'static str {
+        match self.policy.as_deref() {
+            Some("Retain" | "ReplaceAndRetain") => "its data stays with the old one, outside of the stack",
+            Some("Snapshot" | "ReplaceAndSnapshot") => "its data stays only in a snapshot",
+            _ => "its data is lost",
         }
     }
 

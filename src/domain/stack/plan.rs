@@ -100,7 +100,7 @@ impl Plan {
         let flags: Vec<String> = names.iter().map(|n| format!("--replace {n}")).collect();
         Err(Error::new(
             ErrorKind::Provider,
-            format!("{} ({}) would be {word}, and its data with it{more}; nothing was changed", first.name, first.kind),
+            format!("{} ({}) would be {word}: {}{more}; nothing was changed", first.name, first.kind, first.data_fate()),
         )
         .hint(format!("When that is what you want, say so: {}", flags.join(" ")))
         .hint("A DeletionPolicy or UpdateReplacePolicy of Snapshot or Retain keeps what was there beside the new one."))

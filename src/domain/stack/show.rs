@@ -79,9 +79,9 @@ fn of_change(change: &Change) -> Vec<Line> {
     let why = if change.causes.is_empty() { String::new() } else { format!(": {}", change.causes.join(", ")) };
     let mut lines = vec![(tone, format!("{sign} {word:<11} {} ({}){id}{policy}{why}", change.name, change.kind))];
     if change.refused {
-        lines.push((Tone::Loss, format!("                REFUSED: its data would be lost; --replace {} allows it", change.name)));
+        lines.push((Tone::Loss, format!("                REFUSED: {}; --replace {} allows it", change.data_fate(), change.name)));
     } else if change.loses_data {
-        lines.push((Tone::Loss, "                its data is lost, as --replace allows".to_owned()));
+        lines.push((Tone::Loss, format!("                {}, as --replace allows", change.data_fate())));
     }
     lines
 }
@@ -233,7 +233,7 @@ mod tests {
         let wanted = "\
 stack shop-staging (UPDATE_COMPLETE)
 -/+ REPLACE     Database (AWS::RDS::DBInstance) db-1 [ReplaceAndSnapshot: a snapshot of the old one stays]: Engine (replaces) from DatabaseEngine
-                REFUSED: its data would be lost; --replace Database allows it
+                REFUSED: its data stays only in a snapshot; --replace Database allows it
   - DELETE      Files (AWS::S3::Bucket) db-1
                 its data is lost, as --replace allows
   ~ change      Web (AWS::EC2::LaunchTemplate)
@@ -263,7 +263,7 @@ template:
         let error = plan().check().unwrap_err();
         assert_eq!(
             error.message(),
-            "Database (AWS::RDS::DBInstance) would be replaced, and its data with it; nothing was changed"
+            "Database (AWS::RDS::DBInstance) would be replaced: its data stays only in a snapshot; nothing was changed"
         );
         assert!(error.details().hints[0].contains("--replace Database"), "{error:?}");
     }
