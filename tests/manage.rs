@@ -258,3 +258,29 @@ fn environments_can_be_typed_at() {
     assert_ok(&out);
     assert!(stdout(&out).contains("staging") && stdout(&out).contains("true"), "{}", stdout(&out));
 }
+
+#[test]
+fn a_parameter_without_a_value_is_asked_for_on_a_terminal() {
+    let lab = lab();
+    lab.write("environments/staging.yml", "protected: false # for now\n");
+    let out = lab.run(&["manage", "staging", "parameters"]);
+    assert_eq!(out.status.code(), Some(2));
+    let said = stderr(&out);
+    assert!(said.contains("parameter Topic has no value") && said.contains("environments/staging.yml"), "{said}");
+
+    let mut command = lab.command(&["manage", "staging", "parameters"]);
+    command.stdin(Stdio::inherit());
+    let mut terminal = rexpect::session::spawn_command(command, Some(30_000)).unwrap();
+    terminal.exp_string("Parameter Topic: ").unwrap();
+    terminal.send_line("ORDERS").unwrap();
+    terminal.exp_string("it must be like [a-z]+").unwrap();
+    terminal.exp_string("Parameter Topic: ").unwrap();
+    terminal.send_line("orders").unwrap();
+    terminal.exp_string("Write what is not hidden into environments/staging.yml? [Y/n] ").unwrap();
+    terminal.send_line("").unwrap();
+    let rest = terminal.exp_eof().unwrap();
+    assert!(rest.contains("orders"), "{rest}");
+    let text = std::fs::read_to_string(lab.path("environments/staging.yml")).unwrap();
+    assert!(text.starts_with("protected: false # for now\n") && text.contains("Topic: orders"), "{text}");
+    assert_ok(&lab.run(&["manage", "staging", "parameters"]));
+}

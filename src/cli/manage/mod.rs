@@ -6,7 +6,9 @@ mod verb;
 use super::App;
 use super::table::{columns, row};
 use crate::base::error::{Error, Result};
-use crate::domain::environment::{self, Environment};
+use crate::base::secret::Secret;
+use crate::domain::environment::{self, Ask, Environment};
+use crate::ui::Ui;
 use clap::Subcommand;
 use clap_complete::engine::{ArgValueCompleter, CompletionCandidate};
 use serde_json::json;
@@ -75,7 +77,6 @@ const NATIVE: [(&str, &str); 3] = [
 struct InitArgs {}
 
 pub fn run(args: &Args, app: &App) -> Result<()> {
-    let project = &app.project.root;
     let name = &args.environment;
     match &args.verb {
         None if name == "ls" => ls(args.json, app),
@@ -83,8 +84,36 @@ pub fn run(args: &Args, app: &App) -> Result<()> {
         Some(_) if args.json => Err(Error::usage("--json goes behind the verb")),
         Some(Verb::Procedure(words)) => verb::run(name, words, app),
         Some(Verb::Init(_)) => init(name, app),
-        Some(Verb::Template(verb)) => template::run(verb, &Environment::load(project, name)?, app),
-        Some(Verb::Parameters(verb)) => template::parameters(verb, &Environment::load(project, name)?, app),
+        Some(Verb::Template(verb)) => template::run(verb, &load_with_values(name, app)?, app),
+        Some(Verb::Parameters(verb)) => template::parameters(verb, &load_with_values(name, app)?, app),
+    }
+}
+
+/// Reads an environment; on a terminal, what it does not say is asked for.
+fn load(name: &str, app: &App) -> Result<Environment> {
+    environment::load_asking(&app.project.root, name, &Terminal(&app.ui))
+}
+
+/// The same for what gives the stack its values: those that are missing are asked for, too.
+fn load_with_values(name: &str, app: &App) -> Result<Environment> {
+    let mut environment = load(name, app)?;
+    environment::ask_for_parameters(&app.project.root, &mut environment, &Terminal(&app.ui))?;
+    Ok(environment)
+}
+
+struct Terminal<'a>(&'a Ui);
+
+impl Ask for Terminal<'_> {
+    fn line(&self, question: &str) -> Result<Option<String>> {
+        self.0.ask(question)
+    }
+
+    fn hidden(&self, question: &str) -> Result<Option<Secret>> {
+        if self.0.is_interactive() { self.0.ask_secret(question).map(Some) } else { Ok(None) }
+    }
+
+    fn tell(&self, text: &str) {
+        self.0.note(text);
     }
 }
 

@@ -14,6 +14,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
+/// Verbs that give the stack no values: nobody needs to be asked for them.
+const NO_VALUES: [&str; 3] = ["status", "decommission", "clean"];
+
 /// What the command line says of a verb, its name first.
 pub fn run(name: &str, words: &[String], app: &App) -> Result<()> {
     let Some((verb, words)) = words.split_first() else { return Err(unnamed(name, app)) };
@@ -27,7 +30,8 @@ pub fn run(name: &str, words: &[String], app: &App) -> Result<()> {
     words.retain(|w| w != "--json");
     let as_json = words.len() < before;
     words.iter_mut().filter(|w| *w == "-y").for_each(|w| "--yes".clone_into(w));
-    let environment = Environment::load(&app.project.root, name)?;
+    let environment =
+        if NO_VALUES.contains(&verb.name.as_str()) { super::load(name, app)? } else { super::load_with_values(name, app)? };
     go(&verb, environment, words, as_json, app)
 }
 

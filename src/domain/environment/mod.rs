@@ -2,12 +2,14 @@
 //!
 //! `read` is the file format, `machines` how AWS and its machines are reached, `values` what the formations' parameters get from it.
 
+mod ask;
 pub mod health;
 mod machines;
 mod read;
 pub mod status;
 mod values;
 
+pub use ask::{Ask, load as load_asking, parameters as ask_for_parameters};
 pub use read::{init, names};
 pub use values::{Content, Origin, Value as ParameterValue, camel, parameters};
 

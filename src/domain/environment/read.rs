@@ -78,9 +78,44 @@ fn check_name(name: &str) -> Result<()> {
         .hint("A name begins with a small letter and holds only small letters, digits and `-`; `common` is for what all share."))
 }
 
+/// `environments/staging.yml`
+pub(super) fn own_file(name: &str) -> String {
+    format!("{FOLDER}/{name}.yml")
+}
+
+/// Keys that an environment must have and its files do not say, each with what to ask for.
+pub(super) fn missing(project: &Path, name: &str) -> Result<Vec<(&'static str, &'static str)>> {
+    let (tree, _) = merged(project, name)?;
+    let top = tree.map().unwrap_or_default();
+    let mut missing = Vec::new();
+    for (key, question) in [
+        ("app", "What is the application called?"),
+        ("region", "Which AWS region is it in?"),
+        ("formations", "Which formations make it up, such as network, security, balancer, web?"),
+    ] {
+        if get(top, key).is_none() && (key != "region" || !region_elsewhere()) {
+            missing.push((key, question));
+        }
+    }
+    Ok(missing)
+}
+
+/// Whether the user's AWS settings may say a region.
+fn region_elsewhere() -> bool {
+    let set = |name: &str| std::env::var_os(name).is_some_and(|v| !v.is_empty());
+    let config = std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".aws/config"));
+    set("AWS_REGION") || set("AWS_DEFAULT_REGION") || set("AWS_CONFIG_FILE") || config.is_some_and(|c| c.exists())
+}
+
 pub fn load(project: &Path, name: &str) -> Result<Environment> {
+    let (tree, files) = merged(project, name)?;
+    environment(project, name, &tree, files)
+}
+
+/// Its file over what all share, and the names of the two.
+fn merged(project: &Path, name: &str) -> Result<(Node, Vec<String>)> {
     check_name(name)?;
-    let file = |name: &str| format!("{FOLDER}/{name}.yml");
+    let file = own_file;
     let Some(own) = read(project, &file(name))? else {
         let error = Error::new(Kind::NotFound, format!("there is no environment \"{name}\""));
         let names = names(project);
@@ -97,7 +132,7 @@ pub fn load(project: &Path, name: &str) -> Result<Environment> {
             over(common, own)
         }
     };
-    environment(project, name, &tree, files)
+    Ok((tree, files))
 }
 
 fn read(project: &Path, name: &str) -> Result<Option<Node>> {

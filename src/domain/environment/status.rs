@@ -212,9 +212,9 @@ impl GroupStatus {
             text.push_str(&format!(", {healthy} healthy"));
         }
         match (self.outdated, &self.role_hash) {
-            (Some(0), _) | (None, _) | (_, None) => {}
+            (Some(0) | None, _) | (_, None) => {}
             (Some(outdated), Some(hash)) => {
-                text.push_str(&format!(", {outdated} not made of the current roles ({})", short(hash)))
+                text.push_str(&format!(", {outdated} not made of the current roles ({})", short(hash)));
             }
         }
         text

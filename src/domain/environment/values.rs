@@ -156,6 +156,12 @@ impl Environment {
         Err(error.hint_if(did_you_mean(&odd.key, known())))
     }
 
+    /// Whether the files say what this parameter gets, or it has a default.
+    pub(super) fn has_value(&self, parameter: &Entry) -> Result<bool> {
+        let given = self.parameters.iter().any(|p| p.key == parameter.key);
+        Ok(given || self.value(parameter)?.is_some())
+    }
+
     fn value(&self, parameter: &Entry) -> Result<Option<(Content, Origin)>> {
         let name = parameter.key.as_str();
         if let Some(given) = self.parameters.iter().find(|p| p.key == name) {
@@ -260,7 +266,7 @@ fn check(parameter: &Entry, value: &Value, environment: &Environment) -> Result<
 }
 
 /// What the parameter wants, when the value is something else.
-fn refusal(parameter: &Entry, value: &str) -> Option<String> {
+pub(super) fn refusal(parameter: &Entry, value: &str) -> Option<String> {
     let text = |key: &str| child(&parameter.value, key).map(|n| as_text(&n.to_json()));
     let number = |key: &str| text(key).and_then(|t| t.parse::<f64>().ok());
     let kind = text("Type").unwrap_or_default();

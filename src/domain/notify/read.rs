@@ -20,22 +20,22 @@ const WHEN: [(&str, When); 2] = [("always", When::Always), ("failure", When::Fai
 pub fn read(entry: &Entry, reader: &Reader, secrets: &BTreeMap<String, SecretSource>, project: &Path) -> Result<Notify> {
     let section = Section { reader, secrets };
     let keys = map(entry, "notify", &TOP)?;
-    let when = section.when(keys, "notify")?.unwrap_or(When::Always);
+    let when = when_of(keys, "notify")?.unwrap_or(When::Always);
     let mut channels = Vec::new();
     let known = |key: &str, name: &str, known: &[&str]| get(keys, key).map(|e| map(e, name, known).map(|k| (e, k))).transpose();
     if let Some((entry, keys)) = known("email", "notify.email", &EMAIL)? {
-        let when = section.when(keys, "notify.email")?.unwrap_or(when);
+        let when = when_of(keys, "notify.email")?.unwrap_or(when);
         channels.push(Channel { way: Way::Email(Box::new(section.email(entry, keys)?)), when });
     }
     if let Some((entry, keys)) = known("slack", "notify.slack", &SLACK)? {
-        let when = section.when(keys, "notify.slack")?.unwrap_or(when);
+        let when = when_of(keys, "notify.slack")?.unwrap_or(when);
         channels.push(Channel {
             way: Way::Slack(section.secret(needed(entry, keys, "notify.slack", "url")?, "notify.slack.url")?),
             when,
         });
     }
     if let Some((entry, keys)) = known("command", "notify.command", &COMMAND)? {
-        let when = section.when(keys, "notify.command")?.unwrap_or(when);
+        let when = when_of(keys, "notify.command")?.unwrap_or(when);
         let words = section.words(needed(entry, keys, "notify.command", "run")?)?;
         channels.push(Channel { way: Way::Command(words, project.to_owned()), when });
     }
@@ -55,16 +55,16 @@ fn needed<'a>(entry: &Entry, keys: &'a [Entry], name: &str, key: &str) -> Result
     get(keys, key).ok_or_else(|| Error::config(format!("`{name}` has no `{key}`")).at(entry.place.location()))
 }
 
+fn when_of(keys: &[Entry], name: &str) -> Result<Option<When>> {
+    get(keys, "when").map(|e| choice(e, &format!("{name}.when"), &WHEN)).transpose()
+}
+
 struct Section<'a> {
     reader: &'a Reader<'a>,
     secrets: &'a BTreeMap<String, SecretSource>,
 }
 
 impl Section<'_> {
-    fn when(&self, keys: &[Entry], name: &str) -> Result<Option<When>> {
-        get(keys, "when").map(|e| choice(e, &format!("{name}.when"), &WHEN)).transpose()
-    }
-
     fn text(&self, keys: &[Entry], key: &str) -> Result<Option<String>> {
         get(keys, key).map(|e| self.reader.text(e, &format!("notify.email.{key}"))).transpose()
     }

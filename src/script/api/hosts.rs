@@ -30,7 +30,7 @@ fn push(context: &NativeCallContext, host: &Host, environment: &Environment, onl
     let pushes = environment.groups.iter().filter(|g| environment.stays(&template, &g.name)).filter_map(|group| {
         let nodes: NodeSet = deployment.nodes().iter().filter(|n| n.group == group.name).cloned().collect();
         let roles: Vec<String> = group.roles.iter().filter(|r| only.is_empty() || only.contains(r)).cloned().collect();
-        (!nodes.is_empty() && !roles.is_empty()).then(|| Push { nodes, roles })
+        (!nodes.is_empty() && !roles.is_empty()).then_some(Push { nodes, roles })
     });
     let pushes: Vec<Push> = pushes.collect();
     let Some(lock) = (!pushes.is_empty()).then(|| deployment.lock("opsrun, bringing roles to machines")).transpose()? else {

@@ -273,7 +273,7 @@ fn places(machines: &[(String, String)], known: &BTreeMap<String, Place>) -> BTr
         if places.contains_key(id) {
             continue;
         }
-        let free = (0..).map(|index| (group.clone(), index)).find(|place| !taken.contains(place));
+        let free = (0..=taken.len()).map(|index| (group.clone(), index)).find(|place| !taken.contains(place));
         if let Some(place) = free {
             taken.insert(place.clone());
             places.insert(id.clone(), place);
