@@ -38,6 +38,7 @@ pub mod output;
 pub mod packages;
 pub mod program;
 pub mod remote;
+pub mod removal;
 pub mod resources;
 pub mod roles;
 pub mod secrets;
@@ -100,6 +101,7 @@ pub fn register(engine: &mut Engine) {
         .register_global_module(exported_module!(packages::module).into())
         .register_global_module(exported_module!(program::module).into())
         .register_global_module(exported_module!(remote::module).into())
+        .register_global_module(exported_module!(removal::module).into())
         .register_global_module(exported_module!(resources::module).into())
         .register_global_module(exported_module!(roles::module).into())
         .register_global_module(exported_module!(secrets::module).into())

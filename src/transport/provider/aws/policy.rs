@@ -56,7 +56,7 @@ const ON_OURS: [&str; 17] = [
 
 /// What stacks of environments take. What is in them takes what it takes: CloudFormation does that with these credentials, or
 /// with those of the environment's `role_arn` (which needs iam:PassRole).
-const STACKS: [&str; 30] = [
+const STACKS: &[&str] = &[
     "cloudformation:ContinueUpdateRollback",
     "cloudformation:CreateChangeSet",
     "cloudformation:DeleteChangeSet",
@@ -82,6 +82,10 @@ const STACKS: [&str; 30] = [
     // Templates too large for a call, in the bucket that the environment names.
     "s3:GetObject",
     "s3:PutObject",
+    // How its machines are.
+    "autoscaling:DescribeAutoScalingInstances",
+    "elasticloadbalancing:DescribeTags",
+    "elasticloadbalancing:DescribeTargetHealth",
     // Proof that nothing of an environment is left.
     "autoscaling:DescribeAutoScalingGroups",
     "elasticloadbalancing:DescribeListeners",
