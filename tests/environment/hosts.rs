@@ -117,7 +117,7 @@ impl Shop {
             "stacks.{what}_stack(StackName='shop-staging', TemplateBody=open({:?}).read(), Parameters=json.loads({:?}), \
              Tags=[{{'Key': k, 'Value': v}} for k, v in {{'App': 'shop', 'Env': 'staging', 'opsrun:environment': 'shop-staging'}}.items()])\n\
              stacks.get_waiter('stack_{what}_complete').wait(StackName='shop-staging', WaiterConfig={{'Delay': 1, 'MaxAttempts': 60}})",
-            self.path("formations/own.yml"),
+            self.path("formations/own.yml").to_str().unwrap(),
             Value::from(values).to_string(),
         ));
     }
