@@ -254,7 +254,7 @@ fn a_large_template_goes_through_a_bucket() {
     let large = |n: usize| {
         let mut text = SHOP.replace("Outputs:\n  Queue: { Value: !Ref Queue }\n", "");
         for i in 0..n {
-            text += &format!("  Q{i}:\n    Type: AWS::SQS::Queue\n    Metadata: {{ Why: \"{}\" }}\n", "x".repeat(5000))
+            text += &format!("  Q{i}:\n    Type: AWS::SQS::Queue\n    Metadata: {{ Why: \"{}\" }}\n", "x".repeat(5000));
         }
         text
     };
