@@ -34,13 +34,15 @@ impl Known {
         self.environment.stays(&self.template, &image.group)
     }
 
-    /// What each group has now: its image, or what the stack has, or what it would be baked from.
-    fn ids(&self, host: &Host) -> Result<BTreeMap<String, String>> {
+    /// What each group has now: its image, or what the stack has, or what it would be baked from. `ahead`: as if what is missing
+    /// were baked; its base stands for it.
+    fn ids(&self, host: &Host, ahead: bool) -> Result<BTreeMap<String, String>> {
         let stack = stack::open(host, &self.environment)?;
         let present = host.block_on(stack.stack.look(&host.cx))?.map(|l| l.parameters).unwrap_or_default();
         let id = |image: &GroupImage| {
             let of_stack = self.environment.group(&image.group).ok().and_then(|g| present.get(&g.image_parameter()));
             let ready = ready(image).filter(|_| !self.stays(image));
+            let of_stack = of_stack.filter(|_| !ahead || self.stays(image));
             ready.or(of_stack.map(String::as_str)).unwrap_or(&image.base.id).to_owned()
         };
         Ok(self.images.iter().map(|image| (image.group.clone(), id(image))).collect())
@@ -68,6 +70,11 @@ fn ready(image: &GroupImage) -> Option<&str> {
         return image.id();
     }
     image.found.as_ref().filter(|f| f.state == "available").map(|f| f.id.as_str())
+}
+
+/// The ID of the image of each group; its base stands for one that is still to be baked.
+pub(super) fn ids(host: &Host, environment: &Environment) -> Result<BTreeMap<String, String>> {
+    Known::find(host, environment)?.ids(host, true)
 }
 
 fn bake(context: &NativeCallContext, environment: &Environment, options: Map) -> Result<Map> {
@@ -103,7 +110,7 @@ fn bake(context: &NativeCallContext, environment: &Environment, options: Map) ->
     }
     let outcomes = bake_all(&host, &known.shelf, &bakes, fresh, &host.watch(false));
     let made = check_bakes(&bakes, outcomes)?;
-    let mut ids = known.ids(&host)?;
+    let mut ids = known.ids(&host, false)?;
     for image in known.images.iter().filter(wanted) {
         let name = image.recipe().map(image::Recipe::name);
         if let Some(made) = made.iter().find(|m| Some(&m.image.name) == name.as_ref()) {
@@ -133,7 +140,7 @@ pub mod module {
         Known::find(&Host::of(&context), e).map(|known| known.maps()).here(&context)
     }
 
-    /// The ID of the image of each group, a map; where one is still to be baked, that which the stack has, or else its base.
+    /// The ID of the image of each group, a map; where one is still to be baked, its base stands for it.
     ///
     /// # Example
     /// ```rhai,no_run
@@ -142,7 +149,7 @@ pub mod module {
     #[rhai_fn(pure, return_raw)]
     pub fn image_ids(context: NativeCallContext, e: &mut Environment) -> ScriptResult<Map> {
         let host = Host::of(&context);
-        Known::find(&host, e).and_then(|known| known.ids(&host)).map(as_map).here(&context)
+        ids(&host, e).map(as_map).here(&context)
     }
 
     /// Bakes the images that are missing, all at the same time, and returns the ID of the image of each group, a map.

@@ -165,6 +165,8 @@ pub mod module {
 
     /// What would become of its stack with the files as they are; nothing is left waiting in AWS.
     ///
+    /// For an image that is still to be baked stands its base.
+    ///
     /// # Example
     /// ```rhai,no_run
     /// environment("staging").plan()
@@ -173,7 +175,8 @@ pub mod module {
     pub fn plan_of_environment(context: NativeCallContext, e: &mut Environment) -> ScriptResult<StackPlan> {
         let host = Host::of(&context);
         let of = open(&host, e)?;
-        let planned = plan(&host, &of, Wish { images: BTreeMap::new(), replace: Vec::new() }).here(&context)?;
+        let images = super::super::baking::ids(&host, e).here(&context)?;
+        let planned = plan(&host, &of, Wish { images, replace: Vec::new() }).here(&context)?;
         host.block_on_to_the_end(of.stack.discard(&planned.plan, &host.cx)).here(&context)?;
         Ok(planned)
     }

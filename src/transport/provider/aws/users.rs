@@ -66,13 +66,39 @@ async fn instances(client: &Client, ids: &BTreeSet<String>, cx: &Cx) -> Result<V
     Ok(found)
 }
 
-/// The newest and the default version of each launch template: older ones are only history.
+/// The newest and the default version of each launch template: older ones are only history. Those of stacks have their first
+/// version for a default for ever, and it counts for nothing: their groups name the newest.
 async fn templates(client: &Client, ids: &BTreeSet<String>, cx: &Cx) -> Result<Vec<(String, String)>> {
+    let newest = newest_of_stacks(client, cx).await?;
+    let history = |version: &&LaunchTemplateVersion| {
+        let newest = version.launch_template_id().and_then(|id| newest.get(id));
+        newest.is_some_and(|newest| version.version_number() != Some(*newest))
+    };
     let (mut found, mut next) = (Vec::new(), None);
     loop {
         let request = client.ec2.describe_launch_template_versions().versions("$Latest").versions("$Default");
         let page = client.read("DescribeLaunchTemplateVersions", cx, request.set_next_token(next).send()).await?;
-        found.extend(page.launch_template_versions().iter().filter_map(|version| in_template(version, ids)));
+        found.extend(page.launch_template_versions().iter().filter(|v| !history(v)).filter_map(|v| in_template(v, ids)));
+        next = page.next_token().filter(|t| !t.is_empty()).map(str::to_owned);
+        if next.is_none() {
+            return Ok(found);
+        }
+    }
+}
+
+/// The number of the newest version, by the ID of each launch template that a stack has made.
+async fn newest_of_stacks(client: &Client, cx: &Cx) -> Result<BTreeMap<String, i64>> {
+    let (mut found, mut next) = (BTreeMap::new(), None);
+    loop {
+        let request = client.ec2.describe_launch_templates().set_next_token(next);
+        let page = client.read("DescribeLaunchTemplates", cx, request.send()).await?;
+        for template in page.launch_templates() {
+            let tags = tags::map(template.tags());
+            let of_stack = tags.contains_key("aws:cloudformation:stack-id") || (tags.contains_key("App") && tags.contains_key("Env"));
+            if let (true, Some(id), Some(newest)) = (of_stack, template.launch_template_id(), template.latest_version_number()) {
+                found.insert(id.to_owned(), newest);
+            }
+        }
         next = page.next_token().filter(|t| !t.is_empty()).map(str::to_owned);
         if next.is_none() {
             return Ok(found);
