@@ -109,7 +109,25 @@ fn region_elsewhere() -> bool {
 
 pub fn load(project: &Path, name: &str) -> Result<Environment> {
     let (tree, files) = merged(project, name)?;
-    environment(project, name, &tree, files)
+    let environment = environment(project, name, &tree, files)?;
+    alone(&environment)?;
+    Ok(environment)
+}
+
+/// Two environments that say the same stack would destroy each other's.
+fn alone(environment: &Environment) -> Result<()> {
+    let mine = (environment.stack.as_str(), &environment.region);
+    for other in names(&environment.project).iter().filter(|n| **n != environment.name) {
+        // What cannot be read is told to whoever asks for it.
+        let Ok((tree, files)) = merged(&environment.project, other) else { continue };
+        let Ok(read) = self::environment(&environment.project, other, &tree, files) else { continue };
+        if (read.stack.as_str(), &read.region) == mine {
+            let (own, its) = (own_file(&environment.name), own_file(other));
+            let message = format!("{own} and {its} are about the same stack, {}", read.stack);
+            return Err(Error::config(message).hint("Give one of them an `env:` of its own (or a `stack:`, or another region)."));
+        }
+    }
+    Ok(())
 }
 
 /// Its file over what all share, and the names of the two.
