@@ -5,6 +5,8 @@ use crate::transport::provider::aws::stack::change_set::{Cause, ResourceChange};
 use crate::transport::provider::aws::stack::events::NESTED;
 use serde::Serialize;
 
+pub(super) const LOST: &str = "its data is lost";
+
 /// What happens to a resource. The order is the one in which they are shown.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -89,7 +91,7 @@ impl Change {
         match self.policy.as_deref() {
             Some("Retain" | "ReplaceAndRetain") => "its data stays with the old one, outside of the stack",
             Some("Snapshot" | "ReplaceAndSnapshot") => "its data stays only in a snapshot",
-            _ => "its data is lost",
+            _ => LOST,
         }
     }
 

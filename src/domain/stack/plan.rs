@@ -97,13 +97,14 @@ impl Plan {
             _ => "replaced",
         };
         let more = if refused.len() > 1 { format!(", and {} more", refused.len() - 1) } else { String::new() };
-        let flags: Vec<String> = names.iter().map(|n| format!("--replace {n}")).collect();
         Err(Error::new(
             ErrorKind::Provider,
             format!("{} ({}) would be {word}: {}{more}; nothing was changed", first.name, first.kind, first.data_fate()),
         )
-        .hint(format!("When that is what you want, say so: {}", flags.join(" ")))
-        .hint("A DeletionPolicy or UpdateReplacePolicy of Snapshot or Retain keeps what was there beside the new one."))
+        .hint(format!("When that is what you want, say so: --replace {}", names.join(",")))
+        .hint_if((first.data_fate() == change::LOST).then(|| {
+            "A DeletionPolicy or UpdateReplacePolicy of Snapshot or Retain keeps what was there beside the new one.".to_owned()
+        })))
     }
 }
 

@@ -189,10 +189,12 @@ impl Stack {
         if applied.status != Status::DeleteFailed || stuck.is_empty() {
             return error.hint(format!("Then run again: {again}")).begun();
         }
-        let flags: Vec<String> = stuck.iter().map(|name| format!("--retain {name}")).collect();
         error
             .hint(format!("When what is in the way is gone, run again: {again}"))
-            .hint(format!("Or have the stack deleted without them, and look after them yourself: {again} {}", flags.join(" ")))
+            .hint(format!(
+                "Or have the stack deleted without them, and look after them yourself: {again} --retain {}",
+                stuck.join(",")
+            ))
             .begun()
     }
 

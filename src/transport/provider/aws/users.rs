@@ -94,7 +94,8 @@ async fn newest_of_stacks(client: &Client, cx: &Cx) -> Result<BTreeMap<String, i
         let page = client.read("DescribeLaunchTemplates", cx, request.send()).await?;
         for template in page.launch_templates() {
             let tags = tags::map(template.tags());
-            let of_stack = tags.contains_key("aws:cloudformation:stack-id") || (tags.contains_key("App") && tags.contains_key("Env"));
+            let of_stack =
+                tags.contains_key("aws:cloudformation:stack-id") || (tags.contains_key("App") && tags.contains_key("Env"));
             if let (true, Some(id), Some(newest)) = (of_stack, template.launch_template_id(), template.latest_version_number()) {
                 found.insert(id.to_owned(), newest);
             }
