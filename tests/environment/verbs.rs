@@ -51,10 +51,18 @@ fn bad_input_is_refused_before_anything_is_asked() {
 #[test]
 fn the_stack_of_somebody_else_is_left_alone() {
     let shop = Shop::small();
-    shop.write("environments/other.yml", "app: other\nstack: shop-staging\nformations: [small]\n");
+    let other = "app: other\nstack: shop-staging\nformations: [small]\n";
+    shop.write("environments/other.yml", other);
+    let said = shop.fails(2, &["plan"]);
+    assert!(said.contains("environments/staging.yml and environments/other.yml are about the same stack"), "{said}");
+    // Somebody else has it in a project of their own.
+    let own = std::fs::read_to_string(shop.path("environments/staging.yml")).unwrap();
+    std::fs::remove_file(shop.path("environments/staging.yml")).unwrap();
     shop.write("made.rhai", "environment(\"other\").stack().change_set(#{}).apply();");
     let made = shop.command(&["made.rhai"]).output().unwrap();
-    assert!(made.status.success(), "{}", said(&made));
+    assert!(made.status.success(), "{}", self::said(&made));
+    std::fs::remove_file(shop.path("environments/other.yml")).unwrap();
+    shop.write("environments/staging.yml", &own);
     shop.aws.forget();
     let said = shop.fails(1, &["plan"]);
     for part in ["stack shop-staging", "belongs to somebody else", "its tag App is \"other\"", "Nothing was touched"] {
@@ -106,6 +114,12 @@ fn what_is_protected_wants_its_name() {
     assert!(said.contains("--name=shop-staging"), "{said}");
     shop.fails(1, &["decommission", "--yes", "--name=staging"]);
     shop.assert_untouched("its name was not typed");
+    // Nor is what is left of one deleted by a mere yes, to be made anew.
+    shop.aws.stack_status("shop-staging", "ROLLBACK_FAILED", "it got stuck");
+    let said = shop.fails(1, &["commission", "--yes"]);
+    assert!(said.contains("Delete it, and make it anew?") && said.contains("--name=shop-staging"), "{said}");
+    shop.assert_untouched("its name was not typed");
+    shop.aws.stack_status("shop-staging", "CREATE_COMPLETE", "");
     shop.succeeds(&["decommission", "--name=shop-staging"]);
 }
 

@@ -113,7 +113,7 @@ fn advice(checked: &Checked, environment: &Environment) -> String {
         }
         "Target.ResponseCodeMismatch" => {
             format!(
-                "It answers, and not as the health check wants. See what it says: opsrun exec {stack} {node} -- curl -si http://127.0.0.1/"
+                "It answers, and not as the health check wants. See what it says to the path of its target group's health check: opsrun exec {stack} {node} -- curl -si http://127.0.0.1/…"
             )
         }
         "Target.Timeout" => {

@@ -54,6 +54,8 @@ pub struct Environment {
     formations: Vec<(String, Place)>,
     parameters: Vec<Entry>,
     secrets: BTreeMap<String, SecretSource>,
+    /// A role of a group cannot be read.
+    roles_problem: Option<Error>,
     /// Those of its keys that a deployment's config has, too.
     machines: Vec<Entry>,
     /// The files it was read from, for messages.
@@ -82,8 +84,9 @@ impl Environment {
         read::load(project, name)
     }
 
-    /// Reads, merges and checks its formations.
+    /// Reads, merges and checks its formations; fails, too, when a role of a group cannot be read.
     pub fn template(&self) -> Result<Template> {
+        self.roles_problem.clone().map_or(Ok(()), Err)?;
         let find = |(name, place): &(String, Place)| -> Result<File> {
             formation::library::find(&self.project, name).map_err(|e| {
                 let at = e.details().places.is_empty();

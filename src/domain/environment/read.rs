@@ -195,7 +195,7 @@ fn environment(project: &Path, name: &str, tree: &Node, files: Vec<String>) -> R
     let app = text(&mut reader, "app")?.ok_or_else(|| missing("app", "`app: shop`."))?;
     let env = text(&mut reader, "env")?.unwrap_or_else(|| name.to_owned());
     let formations = formations(top)?.ok_or_else(|| missing("formations", "`formations: [network, web]`."))?;
-    let groups = get(top, "groups").map(|entry| groups(project, &reader, entry)).transpose()?.unwrap_or_default();
+    let groups = get(top, "groups").map(|entry| groups(&reader, entry)).transpose()?.unwrap_or_default();
     let protected = match get(top, "protected").map(|e| (e, &e.value.data)) {
         None => false,
         Some((_, Data::Bool(yes))) => *yes,
@@ -220,6 +220,7 @@ fn environment(project: &Path, name: &str, tree: &Node, files: Vec<String>) -> R
         app,
         env,
         protected,
+        roles_problem: check_roles(project, &groups, get(top, "groups")),
         formations,
         groups,
         secrets,
@@ -257,9 +258,9 @@ fn formations(top: &[Entry]) -> Result<Option<Vec<(String, Place)>>> {
     items.iter().map(one).collect::<Result<_>>().map(Some)
 }
 
-fn groups(project: &Path, reader: &Reader, entry: &Entry) -> Result<Vec<Group>> {
+fn groups(reader: &Reader, entry: &Entry) -> Result<Vec<Group>> {
     let Some(entries) = entry.value.map() else { return Err(wrong(entry, "groups", "must be a map of group names")) };
-    entries.iter().map(|entry| group(project, reader, entry)).collect()
+    entries.iter().map(|entry| group(reader, entry)).collect()
 }
 
 fn health(reader: &Reader, entry: &Entry) -> Result<Duration> {
@@ -270,7 +271,7 @@ fn health(reader: &Reader, entry: &Entry) -> Result<Duration> {
     units::parse_duration(&text).map_err(|bad| as_config(&bad, entry, "health.timeout"))
 }
 
-fn group(project: &Path, reader: &Reader, entry: &Entry) -> Result<Group> {
+fn group(reader: &Reader, entry: &Entry) -> Result<Group> {
     check_group_name(entry)?;
     let Some(keys) = entry.value.map() else { return Err(wrong(entry, &entry.key, "must be a map")) };
     known(keys, &GROUP, &format!("groups.{}.", entry.key))?;
@@ -303,13 +304,23 @@ fn group(project: &Path, reader: &Reader, entry: &Entry) -> Result<Group> {
             .at(entry.place.location())
             .hint("Name the image its machines start from, or the roles that make them what they are: `roles: [nginx]`."));
     }
-    for name in &group.roles {
-        role::Role::load(project, name).map_err(|e| match get(keys, "roles") {
-            Some(roles) if e.details().places.is_empty() => e.at(roles.value.place.location()),
-            _ => e,
-        })?;
-    }
     Ok(group)
+}
+
+/// What is wrong with the roles that groups name. Whoever wants to see an environment, or to be rid of it, needs none of them.
+fn check_roles(project: &Path, groups: &[Group], entry: Option<&Entry>) -> Option<Error> {
+    let place = |group: &Group| {
+        let of_group = get(entry?.value.map()?, &group.name)?;
+        Some(get(of_group.value.map()?, "roles")?.value.place.location())
+    };
+    let check = |group: &Group, role: &String| {
+        let error = role::Role::load(project, role).err()?;
+        Some(match place(group) {
+            Some(place) if error.details().places.is_empty() => error.at(place),
+            _ => error,
+        })
+    };
+    groups.iter().find_map(|group| group.roles.iter().find_map(|role| check(group, role)))
 }
 
 fn choice(reader: &Reader, entry: &Entry, label: &str) -> Result<Choice> {

@@ -13,7 +13,7 @@ mod render;
 mod tests;
 
 pub use kinds::{deletion_policy, is_data_bearing};
-pub use render::INLINE_LIMIT;
+pub use render::{INLINE_LIMIT, shown};
 
 use crate::base::error::{Error, IoResultExt, Result};
 use crate::domain::config::Source;

@@ -1,6 +1,6 @@
 //! A template as text.
 
-use super::Template;
+use super::{File, Template, merge};
 use crate::base::error::{Error, Result};
 use crate::domain::config::tree::{Data, Node};
 use saphyr::{Mapping, Scalar, Yaml, YamlEmitter};
@@ -27,6 +27,29 @@ impl Template {
         let body = out.strip_prefix("---\n").unwrap_or(&out).trim_end();
         Ok(format!("{body}\n"))
     }
+
+    /// The same for people to read: defaults of parameters that must not be shown are stars.
+    pub fn to_shown_yaml(&self) -> Result<String> {
+        let hidden: Vec<String> = self.hidden_parameters().map(str::to_owned).collect();
+        let mut shown = self.clone();
+        let parameters = shown.sections.iter_mut().find(|s| s.key == "Parameters").map(|s| &mut s.value.data);
+        if let Some(Data::Map(parameters)) = parameters {
+            for parameter in parameters.iter_mut().filter(|p| hidden.contains(&p.key)) {
+                let Data::Map(keys) = &mut parameter.value.data else { continue };
+                for default in keys.iter_mut().filter(|k| k.key == "Default") {
+                    default.value.data = Data::Text("***".to_owned());
+                    default.value.plain = false;
+                }
+            }
+        }
+        shown.to_yaml()
+    }
+}
+
+/// The text of a template that was made before, for people to read.
+pub fn shown(text: &str) -> Result<String> {
+    let file = File { name: "the template that AWS has".to_owned(), text: text.to_owned() };
+    merge::merge(&[file])?.to_shown_yaml()
 }
 
 fn key(name: &str) -> Yaml<'_> {

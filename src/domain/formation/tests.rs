@@ -114,6 +114,17 @@ Outputs:
 }
 
 #[test]
+fn hidden_defaults_are_stars_for_people() {
+    let text = "Parameters:\n  Word: { Type: String, NoEcho: true, Default: hunter2 }\n  Size: { Type: Number, Default: 2 }\nResources:\n  \
+                Topic: { Type: AWS::SNS::Topic, Properties: { TopicName: !Ref Word, DisplayName: !Ref Size } }\n";
+    let shown = super::shown(text).unwrap();
+    assert!(!shown.contains("hunter2") && shown.contains("***") && shown.contains("Default: 2"), "{shown}");
+    let made = template(text).unwrap();
+    assert_eq!(made.to_shown_yaml().unwrap(), shown);
+    assert!(made.to_yaml().unwrap().contains("hunter2"), "AWS gets it whole");
+}
+
+#[test]
 fn clashes_name_both_files_and_lines() {
     let twice = Template::new(&[file("a.yml", NETWORK), file("b.yml", "Resources:\n  Vpc: { Type: AWS::EC2::VPC }\n")]);
     assert_eq!(

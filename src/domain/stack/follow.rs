@@ -1,7 +1,7 @@
 //! What happens in a stack, told as it happens, until the stack rests.
 
 use super::story::{Story, rest};
-use super::{Applied, Stack, StackEvent, Status, Waits};
+use super::{Applied, Stack, Status, Waits};
 use crate::base::error::{Error, Kind, Result};
 use crate::base::event::{Cx, Progress, Unit};
 use crate::base::units::{format_duration, roughly};
@@ -68,25 +68,14 @@ impl Stack {
         };
         drop(progress);
         story.events.sort_by_key(|e| e.at);
-        let mut events = story.events;
-        events.extend(self.mistakes(&watch.id, &events, cx).await?);
         Ok(Applied {
             status,
             reason: found.as_ref().and_then(|f| f.reason.clone()),
             stack_id: watch.id,
             outputs: found.map(|f| f.outputs).unwrap_or_default(),
-            events,
+            events: story.events,
             joined: watch.joined,
         })
-    }
-
-    /// What AWS found wrong before it did anything: the events themselves only say where to ask.
-    async fn mistakes(&self, id: &str, seen: &[StackEvent], cx: &Cx) -> Result<Vec<StackEvent>> {
-        let told = seen.iter().any(|e| e.reason.as_deref().is_some_and(|r| r.contains("Call DescribeEvents")));
-        match seen.iter().map(|e| e.at).min().filter(|_| told) {
-            Some(start) => events::mistakes(&self.client, id, start, cx).await,
-            None => Ok(Vec::new()),
-        }
     }
 
     async fn until_rest(

@@ -10,7 +10,7 @@ use crate::base::event::Cx;
 use crate::base::secret;
 use crate::base::suggest::did_you_mean;
 use crate::domain::environment::ParameterValue;
-use crate::domain::formation::{Template, type_of};
+use crate::domain::formation::{Template, shown, type_of};
 use crate::domain::resource::Diff;
 use crate::transport::provider::aws::stack::change_set::{self, ChangeSet};
 use crate::transport::provider::aws::stack::{settings, templates};
@@ -144,12 +144,9 @@ impl Stack {
         let name = set.name.clone();
         plan.kind = if create { Kind::Create } else { Kind::Update };
         plan.change_set = Some(name.clone());
-        plan.template = before.filter(|before| *before != template).map(|before| Diff {
-            path: format!("template of {}", self.name),
-            before: Some(before.into_bytes()),
-            after: Some(template.into_bytes()),
-            secret: false,
-        });
+        if let Some(before) = before.filter(|before| *before != template) {
+            self.compare_templates(&mut plan, &before, wanted)?;
+        }
         match self.complete(&mut plan, set, wanted, look.as_ref(), cx).await {
             Ok(()) => Ok(plan),
             Err(error) => {
@@ -157,6 +154,26 @@ impl Stack {
                 Err(error)
             }
         }
+    }
+
+    /// The diff of the templates. Defaults that must not be shown are stars in both.
+    fn compare_templates(&self, plan: &mut Plan, before: &str, wanted: &Wanted) -> Result<()> {
+        let Ok(before) = shown(before) else {
+            plan.notes.push("the template that AWS has is not one that can be read here: it is not compared".to_owned());
+            return Ok(());
+        };
+        let after = wanted.template.to_shown_yaml()?;
+        if before == after {
+            plan.notes.push("the template differs in what is not shown: the default of a hidden parameter, or comments".to_owned());
+            return Ok(());
+        }
+        plan.template = Some(Diff {
+            path: format!("template of {}", self.name),
+            before: Some(before.into_bytes()),
+            after: Some(after.into_bytes()),
+            secret: false,
+        });
+        Ok(())
     }
 
     /// What the change set says.

@@ -66,7 +66,7 @@ impl Removal {
     /// For people.
     pub fn text(&self) -> String {
         let Some(look) = &self.look else { return format!("there is no stack {}\n", self.stack) };
-        let mut out = format!("stack {} ({}) is deleted\n", self.stack, look.status);
+        let mut out = format!("stack {} ({}) would be deleted\n", self.stack, look.status);
         let line = |sign: char, item: &Item, more: &str| {
             let id = item.physical_id.as_ref().map(|id| format!(" {id}")).unwrap_or_default();
             let place = item.place.as_ref().map(|p| format!("  {}:{}", p.file, p.line)).unwrap_or_default();
@@ -370,7 +370,7 @@ mod tests {
         ]);
         assert_eq!(
             removal.text(),
-            "stack shop-staging (CREATE_COMPLETE) is deleted\n\
+            "stack shop-staging (CREATE_COMPLETE) would be deleted\n\
              \x20 - Database (AWS::RDS::DBInstance Database-1): leaves a snapshot, which is kept and costs  formations/all.yml:6\n\
              \x20 = Logs (AWS::S3::Bucket Logs-1): stays, its DeletionPolicy is Retain  formations/all.yml:4\n\
              \x20 = Table (AWS::DynamoDB::Table Table-1): stays, its DeletionPolicy is RetainExceptOnCreate  formations/all.yml:5\n\

@@ -35,13 +35,15 @@ const QUOTA: [&str; 5] = [
     "InstanceQuotaExceeded",
 ];
 const DENIED: [&str; 4] = ["UnauthorizedOperation", "AccessDenied", "AccessDeniedException", "Client.UnauthorizedOperation"];
-const STRANGERS: [&str; 6] = [
+const STRANGERS: [&str; 8] = [
     "AuthFailure",
     "InvalidClientTokenId",
     "SignatureDoesNotMatch",
     "UnrecognizedClientException",
     "InvalidAccessKeyId",
     "ExpiredToken",
+    "ExpiredTokenException",
+    "RequestExpired",
 ];
 
 /// A call that did not succeed.
@@ -126,7 +128,7 @@ impl Fault {
         }
         if STRANGERS.contains(&code.as_str()) {
             return Error::new(Kind::Provider, format!("AWS does not accept the credentials ({code})"))
-                .hint("Look at access_key and secret_key in the config, or at AWS_PROFILE, AWS_ACCESS_KEY_ID and ~/.aws.")
+                .hint("Look at access_key and secret_key in the config, or at AWS_PROFILE, AWS_ACCESS_KEY_ID and ~/.aws; or log in again: aws sso login")
                 .hint(format!("AWS says: {message}"));
         }
         if code.is_empty() && (message.contains("redentials") || message.contains("identity")) {

@@ -3,7 +3,6 @@
 use super::{Client, time};
 use crate::base::error::Result;
 use crate::base::event::Cx;
-use aws_sdk_cloudformation::types::{EventFilter, OperationEvent};
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -75,35 +74,4 @@ pub async fn page(client: &Client, stack: &str, next: Option<String>, cx: &Cx) -
         operation: e.operation_id.filter(|o| !o.is_empty()),
     });
     Ok(Page { events: events.collect(), next: answer.next_token })
-}
-
-/// Where an operation ended because AWS found mistakes before it did anything, its events say only how many. Returns them as
-/// failures of the resources they are about, as if they had happened at this time.
-pub async fn mistakes(client: &Client, stack: &str, at: Timestamp, cx: &Cx) -> Result<Vec<StackEvent>> {
-    let filter = EventFilter::builder().failed_events(true).build();
-    let request = client.stacks.describe_events().stack_name(stack).filters(filter);
-    let answer = client.read("cloudformation:DescribeEvents", cx, request.send()).await?;
-    let ours = answer.operation_events.unwrap_or_default().into_iter();
-    let mistake = |e: OperationEvent| {
-        let reason = e.validation_status_reason.filter(|r| !r.is_empty())?;
-        let update = e.operation_type.is_some_and(|t| t.as_str().starts_with("UPDATE"));
-        Some(StackEvent {
-            id: e.event_id.unwrap_or_default(),
-            at,
-            stack: stack.rsplit('/').nth(1).unwrap_or(stack).to_owned(),
-            stack_id: stack.to_owned(),
-            logical_id: e.logical_resource_id.unwrap_or_default(),
-            physical_id: e.physical_resource_id.filter(|id| !id.is_empty()),
-            kind: e.resource_type.unwrap_or_default(),
-            status: if update { "UPDATE_FAILED" } else { "CREATE_FAILED" }.to_owned(),
-            reason: Some(match e.validation_path.filter(|p| p.contains("/Properties/")) {
-                Some(path) => format!("{}: {reason}", path.rsplit("/Properties/").next().unwrap_or(&path)),
-                None => reason,
-            }),
-            token: None,
-            operation: e.operation_id,
-        })
-    };
-    let since = |e: &OperationEvent| time(e.timestamp.as_ref()).is_none_or(|t| t >= at);
-    Ok(ours.filter(since).filter_map(mistake).collect())
 }
