@@ -164,7 +164,8 @@ impl Stack {
         };
         let after = wanted.template.to_shown_yaml()?;
         if before == after {
-            plan.notes.push("the template differs in what is not shown: the default of a hidden parameter, or comments".to_owned());
+            plan.notes
+                .push("the template differs in what is not shown: the default of a hidden parameter, or comments".to_owned());
             return Ok(());
         }
         plan.template = Some(Diff {
