@@ -210,7 +210,7 @@ Resources:
         assert_eq!(error.message(), "parameter Size has no value");
         // Not written where that is not wanted.
         let before = file(&dir);
-        load(dir.path(), "staging", &Person::with(&["3", "word", "n"])).unwrap();
+        load(dir.path(), "staging", &Person::with(&["3", "an-unlikely-answer", "n"])).unwrap();
         assert_eq!(file(&dir), before);
     }
 }
