@@ -212,7 +212,8 @@ impl Client {
         F: Future<Output = std::result::Result<T, SdkError<E, HttpResponse>>>,
     {
         let start = std::time::Instant::now();
-        let builds = builds(call);
+        let name = call.split_once(':').map_or(call, |(_, name)| name);
+        let builds = !["Delete", "Detach", "Terminate", "Revoke"].iter().any(|word| name.starts_with(word));
         let mut wait = Duration::from_millis(500);
         for attempt in 1.. {
             match Box::pin(send()).await {
@@ -320,13 +321,6 @@ impl Client {
         Duration::try_from(Timestamp::now().duration_since(made)).unwrap_or_default() < self.settle
     }
 
-    /// Whether all that was made is so old that every reader sees it. Without a journal nobody knows.
-    pub fn all_has_appeared(&self) -> Result<bool> {
-        let calls = self.calls.all()?;
-        let known = calls.iter().any(|c| c.name == HOME);
-        Ok(known && !calls.iter().filter(|c| builds(&c.name)).any(|c| self.may_appear(c.replied.unwrap_or(c.at))))
-    }
-
     /// Calls of this name whose end is not known.
     pub fn open(&self, call: &str) -> Result<Vec<Call>> {
         Ok(self.all(call)?.into_iter().filter(|c| c.reply.is_none()).collect())
@@ -350,12 +344,6 @@ impl Client {
             .flatten()
             .collect())
     }
-}
-
-/// Whether a call of this name makes or changes something, and does not take it away.
-fn builds(call: &str) -> bool {
-    let name = call.split_once(':').map_or(call, |(_, name)| name);
-    !["Delete", "Detach", "Terminate", "Revoke"].iter().any(|word| name.starts_with(word))
 }
 
 /// For the calls that the SDK must not make twice by itself.
@@ -382,28 +370,4 @@ fn home(calls: &dyn Calls) -> Result<Option<Home>> {
     let word = |c: &Call, key: &str| c.request.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
     let entry = calls.all()?.into_iter().find(|c| c.name == HOME);
     Ok(entry.map(|c| Home { region: word(&c, "region"), account: word(&c, "account") }))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::base::secret::Secret;
-    use crate::transport::provider::calls::Unwritten;
-
-    async fn client(settle: Duration, calls: &Arc<Unwritten>) -> Client {
-        let keys = Some((Secret::new("an-access-key"), Secret::new("a-secret-key")));
-        let endpoint_url = Some("http://127.0.0.1:1".to_owned());
-        let access = Access { region: Some("eu-central-1".to_owned()), keys, endpoint_url, settle };
-        Client::connect(&access, calls.clone()).await.unwrap()
-    }
-
-    #[tokio::test]
-    async fn what_was_made_long_ago_is_seen_by_every_reader() {
-        let calls = Arc::new(Unwritten::default());
-        let (slow, fast) = (client(Duration::from_secs(3600), &calls).await, client(Duration::ZERO, &calls).await);
-        assert!(!fast.all_has_appeared().unwrap(), "without a journal nobody knows what was made");
-        fast.settle_in("123456789012").unwrap();
-        assert!(fast.all_has_appeared().unwrap());
-        assert!(!slow.all_has_appeared().unwrap(), "it was made within the hour");
-    }
 }

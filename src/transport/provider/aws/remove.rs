@@ -75,9 +75,8 @@ pub async fn everything(aws: &Aws, client: &Client, site: &Site, cx: &Cx) -> Res
     loop {
         let left = pass(client, site, patience, cx).await?;
         if left.is_empty() {
-            // One clean look may be a reader that does not see yet what was just made: the second one proves it.
+            // One clean look may be a reader that does not see yet: the second one proves it.
             match clean {
-                None if client.all_has_appeared()? => return close(client),
                 Some(first) if first.elapsed() >= settle => return close(client),
                 Some(first) => pause(settle.saturating_sub(first.elapsed()), cx).await?,
                 None => {
