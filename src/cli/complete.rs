@@ -19,7 +19,9 @@ use std::sync::Arc;
 /// The command line as Tab sees it: with the bare form `opsrun SCRIPT.rhai NAME …` as a command of its own.
 pub fn command() -> Command {
     let command = Cli::command().allow_external_subcommands(true).add(SubcommandCandidates::new(bare_scripts));
-    let command = if words().iter().any(|w| w == "manage") { command.mut_subcommand("manage", with_verbs) } else { command };
+    // What stands first is an environment; its verbs follow.
+    let behind = words().into_iter().skip_while(|w| w != "manage").skip(1).filter(|w| !w.to_string_lossy().starts_with('-'));
+    let command = if behind.count() > 1 { command.mut_subcommand("manage", with_verbs) } else { command };
     match bare_script(&words()) {
         Some(script) => command.subcommand(
             Command::new(script)
