@@ -14,7 +14,7 @@ use clap_complete::engine::{ArgValueCompleter, CompletionCandidate};
 use serde_json::json;
 use std::ffi::OsStr;
 
-/// Look after environments of an application: images, one stack of many template files, machines, roles
+/// Look after environments of an application: images, stack, machines, roles
 #[derive(clap::Args, Debug)]
 #[command(
     subcommand_value_name = "VERB",
