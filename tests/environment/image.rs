@@ -271,7 +271,7 @@ fn images_in_use_are_refused_and_old_ones_go_with_their_snapshots() {
     ));
     kitchen.0.aws.forget();
     let said = kitchen.fails(&["image", "rm", &made[0].0, &made[2].0, "--env", "staging"]);
-    assert!(said.contains(&format!("image {} ({}) is in use by instance {instance}", made[0].0, made[0].1)), "{said}");
+    assert!(said.contains(&format!("image \"{}\" ({}) is in use by instance {instance}", made[0].0, made[0].1)), "{said}");
     let said = kitchen.fails(&["image", "rm", &made[1].1, "--region", REGION]);
     assert!(said.contains("in use by launch template heads (version 1)"), "{said}");
     kitchen.0.assert_untouched("one is in use: none is removed");

@@ -179,7 +179,9 @@ pub async fn remove(shelf: &Shelf, names: &[String], cx: &Cx) -> Result<Vec<Stri
 }
 
 fn in_use(image: &Baked) -> Error {
-    Error::new(Kind::Provider, format!("image {} ({}) is in use by {}", image.name, image.id, image.used_by.join(", ")))
+    // Here a name is all it has.
+    let id = if image.id == image.name { String::new() } else { format!(" ({})", image.id) };
+    Error::new(Kind::Provider, format!("image \"{}\"{id} is in use by {}", image.name, image.used_by.join(", ")))
         .hint("Take it out of use first: those would not find it again.")
 }
 
