@@ -162,6 +162,12 @@ pub async fn remove(shelf: &Shelf, names: &[String], cx: &Cx) -> Result<Vec<Stri
         }
     }
     shelf.tell_users(&mut found, cx).await?;
+    // Those that stand on others of these go with them, and before them: they are younger.
+    let going: Vec<String> = found.iter().map(|i| format!("image {}", i.name)).collect();
+    for image in &mut found {
+        image.used_by.retain(|user| !going.contains(user));
+    }
+    found.sort_by_key(|image| std::cmp::Reverse(image.created));
     let used: Vec<Error> = found.iter().filter(|i| !i.used_by.is_empty()).map(in_use).collect();
     match used.as_slice() {
         [] => {}
