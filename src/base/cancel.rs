@@ -1,6 +1,7 @@
 //! One token that everything which waits or loops looks at, so that Ctrl-C stops all of it.
 
 use super::error::{Error, Result};
+use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 /// A cloneable stop signal. A child stops with its parent, not the other way round.
@@ -42,5 +43,14 @@ impl Cancel {
             () = self.cancelled() => Err(Error::cancelled()),
             out = future => out,
         }
+    }
+
+    /// Sleeps, unless the token fires.
+    pub async fn pause(&self, time: Duration) -> Result<()> {
+        self.guard(async {
+            tokio::time::sleep(time).await;
+            Ok(())
+        })
+        .await
     }
 }

@@ -227,11 +227,7 @@ async fn place(stranger: &Stranger, keys: &[String], known: &Path, reach: &dyn R
         match reach.answers(&anew, cx).await {
             // It has not read them yet.
             Err(e) if e.kind() == Kind::HostKey && start.elapsed() < SHOWN_WITHIN => {
-                let pause = async {
-                    tokio::time::sleep(Duration::from_millis(300)).await;
-                    Ok(())
-                };
-                cx.cancel.guard(pause).await?;
+                cx.cancel.pause(Duration::from_millis(300)).await?;
             }
             Err(e) => {
                 return Err(unmet(e, stranger)

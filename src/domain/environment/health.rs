@@ -189,11 +189,7 @@ pub async fn wait(project: &Project, environment: &Environment, cx: &Cx) -> Resu
         }
         progress.label(format!("waiting for {}: {}", environment.stack, health.progress()));
         let nap = pause.min(environment.health_timeout.saturating_sub(waited));
-        let nap = async {
-            tokio::time::sleep(nap).await;
-            Ok(())
-        };
-        cx.cancel.guard(nap).await?;
+        cx.cancel.pause(nap).await?;
         pause = (pause * 3 / 2).min(LONGEST_PAUSE);
     }
 }

@@ -163,10 +163,6 @@ impl Waits {
     async fn wait(&mut self, cx: &Cx) -> Result<()> {
         let now = self.next;
         self.next = (now * 3 / 2).min(self.first * 10);
-        let pause = async {
-            tokio::time::sleep(now).await;
-            Ok(())
-        };
-        cx.cancel.guard(pause).await
+        cx.cancel.pause(now).await
     }
 }

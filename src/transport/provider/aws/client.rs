@@ -353,12 +353,7 @@ pub fn no_retries() -> Builder {
 
 /// Sleeps, unless interrupted.
 pub async fn pause(time: Duration, cx: &Cx) -> Result<()> {
-    cx.cancel
-        .guard(async {
-            tokio::time::sleep(time).await;
-            Ok(())
-        })
-        .await
+    cx.cancel.pause(time).await
 }
 
 struct Home {
